@@ -1,0 +1,49 @@
+# make run | make test | make check | make install
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ifneq ($(TERM),)
+BOLD := $(shell tput bold 2>/dev/null)
+PLAIN := $(shell tput sgr0 2>/dev/null)
+endif
+
+.PHONY: help run test check install test-packages clean
+.DEFAULT_GOAL := help
+
+help: ## what there is
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed; $(PYTHON) is older. Fix: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "Installing into $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --only-binary :all: hatchling editables
+	@$(BIN)/pip install --quiet --disable-pip-version-check --prefer-binary --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	@echo "Adding what the tests need ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --prefer-binary --no-build-isolation --editable '.[test]'
+	@touch $@
+
+install: $(VENV)/.installed ## .venv with the relay in it
+
+run: install ## start the relay in the foreground: SMTP 127.0.0.1:2525, HTTP 127.0.0.1:8025
+	@exec $(BIN)/relay run --config config.example.yaml
+
+test-packages:
+	@tests/install-packages
+
+test: $(VENV)/.tested test-packages ## the whole test suite
+	$(BIN)/pytest
+
+check: $(VENV)/.tested ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml relay
+
+clean: ## remove what make run and make test made
+	rm -rf $(VENV) var build dist .mypy_cache .pytest_cache .ruff_cache

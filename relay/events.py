@@ -1,0 +1,174 @@
+"""What happened, as frozen values. The rooms emit them; logs and metrics are observers at the edge.
+
+Whoever does something calls its `Observer` with one of these; an observer never raises and never waits.
+No event carries a secret, a subject or content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from relay.model import DeliveryOutcome, MessageId, Reply, Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionOpened:
+    listener: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionClosed:
+    listener: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandRejected:
+    """A client was refused something. `reason` is one of a fixed, small set of words (it becomes a metric label)."""
+
+    listener: str
+    client: str
+    reason: str
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageAccepted:
+    """A message is on stable storage. `seconds`: from its MAIL command (or request) to that moment."""
+
+    message: MessageId
+    source: Source
+    sender: str
+    recipients: tuple[str, ...]
+    size: int
+    seconds: float
+    captured: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptEnded:
+    """One transaction with one provider is over. `seconds`: its length; `delay`: since the message was accepted."""
+
+    message: MessageId
+    sender: str
+    provider: str
+    outcomes: tuple[DeliveryOutcome, ...]
+    seconds: float
+    delay: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedOver:
+    """A provider was chosen although one ordered before it exists, because that one failed or is out."""
+
+    message: MessageId
+    origin: str
+    target: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageParked:
+    """A message waits because no provider is usable, or for an operator. Once per park, with the reason."""
+
+    message: MessageId
+    reason: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageEnded:
+    """The last recipient of a message left the queue. `state`: as in model.State."""
+
+    message: MessageId
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeQueued:
+    """A bounce, a delay warning or a relayed report was queued about a message. `kind`: bounce | delay | relayed."""
+
+    message: MessageId
+    notice: MessageId
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryCrashed:
+    """An exception while an entry was handled: a bug. `error` has the class and place, no content."""
+
+    message: MessageId
+    error: str
+    held: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitChanged:
+    """`state`: closed | open | half_open. `reply`: what opened it."""
+
+    provider: str
+    state: str
+    reply: Reply | None
+    until: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderSuspended:
+    """The provider refuses our account. No mail until it is repaired; nothing bounces. Next probe at `until`."""
+
+    provider: str
+    reply: Reply
+    until: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderRecovered:
+    provider: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """The spool made one transaction of `operations` durable in `seconds`."""
+
+    operations: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolFailed:
+    """Storage failed and the spool no longer accepts (hazard G5). `error` names cause and fix."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigurationReloaded:
+    """`errors` empty: in force. `restart`: names of settings that changed but need a restart."""
+
+    errors: tuple[str, ...] = ()
+    restart: tuple[str, ...] = ()
+
+
+Event = (
+    ConnectionOpened
+    | ConnectionClosed
+    | CommandRejected
+    | MessageAccepted
+    | AttemptEnded
+    | FailedOver
+    | MessageParked
+    | MessageEnded
+    | NoticeQueued
+    | EntryCrashed
+    | CircuitChanged
+    | ProviderSuspended
+    | ProviderRecovered
+    | Committed
+    | SpoolFailed
+    | ConfigurationReloaded
+)
+Observer = Callable[[Event], None]
+
+
+def nobody(event: Event) -> None:
+    """The observer that does not look."""

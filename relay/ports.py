@@ -1,0 +1,205 @@
+"""The Protocols between the layers: who may ask what of whom.
+
+Each room asks for the narrowest port it needs; `app` hands in what implements it. Nothing here does anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from relay.model import (
+    Appetite,
+    Berth,
+    Body,
+    DeliveryOutcome,
+    Lease,
+    MessageId,
+    Provider,
+    Reply,
+    Reservation,
+    Settlement,
+    Shipment,
+    State,
+    Submission,
+    TimelineEvent,
+    Usage,
+)
+
+Placement = Callable[[Submission], Sequence[Berth]]
+"""Which lanes a new message lies in. Pure and fast; given to the spool by `app`, it is the dispatcher's."""
+
+Clock = Callable[[], float]
+"""Seconds since the epoch."""
+
+
+class BodyWriter(Protocol):
+    """Collects one body in wire form; what exceeds 256 KiB goes to a file while it arrives."""
+
+    size: int
+
+    def feed(self, data: bytes) -> bool:
+        """Add bytes. True: call `drain` before feeding more."""
+
+    async def drain(self) -> None:
+        """Write what has piled up to the file. OSError (disk full, EIO) is the caller's 452 or 451."""
+
+    async def finish(self) -> Body:
+        """The whole body; a file is fsynced and so is its folder. OSError as for `drain`."""
+
+    async def discard(self) -> None:
+        """Forget the body, remove the file. Safe at any time, twice, and after `finish` if nothing accepted it."""
+
+
+class Intake(Protocol):
+    """The way into the spool: listener, api, automation."""
+
+    def new_id(self, now: float) -> MessageId:
+        """An id larger than any before, also over restarts and clock steps."""
+
+    def admits(self, size: int) -> Reply | None:
+        """None, or why a message of so many bytes (0: unknown) is refused now: 452 4.3.1 full, 451 4.3.0 unhealthy."""
+
+    def writer(self, message: MessageId) -> BodyWriter: ...
+
+    async def accept(self, batch: Sequence[Submission]) -> Reply | None:
+        """None: every one is on stable storage. A Reply: none is, and this is what to tell the client."""
+
+
+class Work(Protocol):
+    """The worker's side of the spool."""
+
+    async def claim(self, appetite: Appetite, now: float) -> Sequence[Lease]:
+        """Due entries, round-robin over the lanes that have room, oldest first; and any whose deadline has passed."""
+
+    async def body(self, message: MessageId) -> Body | None:
+        """None: it is gone or damaged, which the worker makes a held entry, not an exception."""
+
+    async def settle(self, done: Sequence[Settlement]) -> Collection[int]:
+        """Durable on return; the tokens honoured. A token that owns nothing changes nothing."""
+
+    async def wait(self, seconds: float) -> None:
+        """Return when something may be claimable, at the latest after so many seconds."""
+
+
+class Budget(Protocol):
+    """Limits shared by all processes of one spool, durable over restarts."""
+
+    async def usage(self, now: float) -> Sequence[Usage]:
+        """What counts still. What was reserved and never settled when a process died counts as spent now."""
+
+    async def reserve(self, wanted: Sequence[Reservation]) -> bool:
+        """Durable on return; False when storage failed. `Settlement.usage` ends each reservation."""
+
+
+class Transport(Protocol):
+    """A kind of upstream. Never raises for what an upstream did."""
+
+    async def send(self, shipment: Shipment, body: Body) -> Sequence[DeliveryOutcome]:
+        """Exactly one outcome for each recipient of the shipment."""
+
+    async def probe(self, provider: Provider) -> DeliveryOutcome | None:
+        """Connect, EHLO, STARTTLS, AUTH, QUIT. None: all well; else what went wrong (its recipient is empty)."""
+
+    async def replace(self, providers: Sequence[Provider]) -> None:
+        """Live reload: connections of providers that changed or went are closed once idle."""
+
+    def connections(self) -> Mapping[str, int]:
+        """Open connections by provider name."""
+
+    async def close(self) -> None:
+        """QUIT on all idle connections, close the rest."""
+
+
+# The desk: people looking at the queue and acting on it.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which messages. "" and None mean any. Addresses are globs without regard to case; `older`: received before."""
+
+    id: str = ""
+    sender: str = ""
+    recipient: str = ""
+    provider: str = ""
+    states: tuple[State, ...] = ()
+    older: float | None = None
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipientView:
+    """One recipient's state. `reason`: why it waits, or the last reply."""
+
+    address: str
+    state: State
+    provider: str = ""
+    reason: str = ""
+    tries: int = 0
+    due_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageView:
+    """A message as people see it. `lanes`: of its waiting entries. `timeline` is filled by `show` only."""
+
+    id: MessageId
+    state: State
+    sender: str
+    recipients: tuple[RecipientView, ...]
+    size: int
+    source: str
+    received_at: float
+    ended_at: float | None = None
+    expires_at: float | None = None
+    lanes: tuple[str, ...] = ()
+    timeline: tuple[TimelineEvent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    data: tuple[MessageView, ...]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acted:
+    """`changed`: messages the action changed (or would, on a dry run). `skipped`: id to why not."""
+
+    changed: tuple[MessageId, ...] = ()
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueStats:
+    """`states`: messages by state. `oldest`: received_at of the oldest not ended, not captured. Sizes in bytes."""
+
+    states: Mapping[str, int]
+    oldest: float | None
+    live_bytes: int
+    max_bytes: int
+    free_bytes: int
+    healthy: bool
+    detail: str = ""
+
+
+class Desk(Protocol):
+    async def find(self, where: Filter, *, limit: int, after: str = "") -> Page:
+        """Oldest first, by id. `after`: the last id of the page before. `where.ended`: history too."""
+
+    async def show(self, message: str) -> MessageView | None: ...
+
+    async def act(self, action: str, where: Filter, now: float, *, provider: str = "", dry_run: bool = False) -> Acted:
+        """hold | release | retry | reroute | cancel. On a message being sent, hold and cancel act after the attempt."""
+
+    async def stats(self) -> QueueStats: ...
+
+
+class Explain(Protocol):
+    """The dispatcher's answer to "why": plain JSON-able data, see `relay.delivery.explain`."""
+
+    def explain(self, *, sender: str, recipient: str, size: int, client: str, now: float) -> Mapping[str, Any]: ...
+
+    def why(self, lane: str, now: float) -> str:
+        """Why nothing of this lane moves, or "" when it can."""
