@@ -156,13 +156,14 @@ class Submission:
 class Berth:
     """Where part of a new message lies in the queue: these recipients, in this lane, in this state.
 
-    `ready`: it may go to a worker at once if nothing older is due in its lane ("born leased").
+    `ready`: it may go to a worker at once if nothing older is due in its lane ("born leased"). `deadline`: as in Owed.
     """
 
     lane: str
     recipients: tuple[Recipient, ...]
     state: State = State.QUEUED
     ready: bool = True
+    deadline: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,9 +172,10 @@ class Owed:
 
     `lane`: "<route key>:<source bucket>". `tries`: attempts that counted. `since`: when this round became ready, the
     clock of the 60 s a throttled provider is waited for. `due_at`: not before. `deadline`: when a warning or the expiry
-    is next to be judged, whatever the lane does. `avoid`: providers that refused it in this round. `pin`: the only
-    provider it may go to (reroute, UNCERTAIN), unless that no longer exists. `reason`: why it waits, for people.
-    `warned`: the delay warning went out. `crashes`: internal errors while it was handled.
+    is next to be judged, whatever the lane does. `avoid`: providers that failed it in this round. `refused`: providers
+    that refused it for good, not asked again while another one remains. `pin`: the only provider it may go to
+    (reroute, UNCERTAIN), unless that no longer exists. `reason`: why it waits, for people. `warned`: the delay warning
+    went out. `crashes`: internal errors while it was handled.
     """
 
     recipients: tuple[Recipient, ...]
@@ -184,6 +186,7 @@ class Owed:
     due_at: float = 0.0
     deadline: float = 0.0
     avoid: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
     pin: str = ""
     reason: str = ""
     warned: bool = False
@@ -222,6 +225,8 @@ class DeliveryOutcome:
     `phase`: where it was decided. `elsewhere`: another provider may be tried (classification table).
     `retry_after`: seconds the upstream, or the table, asked us to wait, None: our own back-off.
     `suspend`: the provider refuses our account; no mail to it until it is repaired.
+    `signal`: what else the reply teaches: throttled | day | month (quota gone) | split (too many recipients) |
+    size (too large) | dsn (ACCEPTED, and the DSN parameters went on to the upstream); "" nothing.
     """
 
     recipient: Recipient
@@ -233,6 +238,7 @@ class DeliveryOutcome:
     retry_after: float | None = None
     elsewhere: bool = False
     suspend: bool = False
+    signal: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
