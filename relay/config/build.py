@@ -1,0 +1,105 @@
+"""From the configuration to the values the relay works with: presets merged, defaults decided.
+
+Called by `app` at start and at reload, and by the rules. Pure: the same configuration gives equal values.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from relay import model
+from relay.config import schema
+from relay.config.presets import PRESETS, Preset
+
+_CUSTOM = PRESETS["custom"]
+_IMPLICIT_PORT = 465  # RFC 8314 7.3
+
+
+def providers(config: schema.Config) -> tuple[model.Provider, ...]:
+    """Every provider of the file, inactive ones too, in the file's order."""
+    return tuple(map(provider, config.providers))
+
+
+def provider(given: schema.Provider) -> model.Provider:
+    """One provider: what it says itself, else what its preset says, else the default."""
+    preset = PRESETS[given.preset] if given.preset else _CUSTOM
+    port = given.port or (_IMPLICIT_PORT if given.tls == "implicit" else preset.port)
+    return model.Provider(
+        name=given.name,
+        host=given.host or _host(preset, given.region),
+        port=port,
+        tls=_tls(given.tls, port, preset),
+        preset=given.preset or "",
+        ca_file=str(given.ca_file or ""),
+        allow_plaintext_auth=given.allow_plaintext_auth,
+        username=given.username or preset.username,
+        password=given.secret,
+        auth=given.auth or preset.auth,
+        pipelining=given.pipelining or preset.pipelining,
+        priority=given.priority,
+        weight=given.weight,
+        active=given.active,
+        limits=_limits(given.limits, preset.limits),
+        timeouts=model.Timeouts(**given.timeouts.model_dump()),
+    )
+
+
+def _host(preset: Preset, region: str | None) -> str:
+    if preset.regional and region is None:
+        return ""
+    return preset.host.format(region=region)
+
+
+def _tls(given: str | None, port: int, preset: Preset) -> model.Tls:
+    if given is not None:
+        return model.Tls(given)
+    return model.Tls.IMPLICIT if port == _IMPLICIT_PORT else preset.tls
+
+
+def _limits(given: schema.Limits, preset: model.Limits) -> model.Limits:
+    """A limit that is written counts, null too; the preset's stand for the others."""
+
+    def pick(name: str) -> Any:
+        return getattr(given if name in given.model_fields_set else preset, name)
+
+    return model.Limits(**{name: pick(name) for name in schema.Limits.model_fields})
+
+
+def routes(config: schema.Config) -> tuple[model.Route, ...]:
+    """The routes in the file's order."""
+    return tuple(
+        model.Route(match=_match(route.match), providers=route.providers, rewrite=_rewrite(route.rewrite))
+        for route in config.routes
+    )
+
+
+def _match(given: schema.Match) -> model.Match:
+    return model.Match(
+        listener=given.listener or "",
+        client=tuple(map(str, given.client or ())),
+        user=given.user or "",
+        sender=given.sender or "",
+        recipient=given.recipient or "",
+        headers=tuple((name.lower(), value) for name, value in given.header.items()),
+    )
+
+
+def _rewrite(given: schema.Rewrite | None) -> model.Rewrite | None:
+    if given is None:
+        return None
+    return model.Rewrite(
+        envelope_from=given.envelope_from or "",
+        header_from=given.header_from or "",
+        reply_to="" if given.reply_to == "keep" else given.reply_to,
+    )
+
+
+def restart_needed(old: schema.Config, new: schema.Config) -> tuple[str, ...]:
+    """The settings that differ and that a reload leaves as they are."""
+    differs = {
+        "hostname": old.hostname != new.hostname,
+        "spool": old.spool.url != new.spool.url,
+        "http": old.http != new.http,
+        "control": old.control_path != new.control_path,
+    }
+    return tuple(name for name, changed in differs.items() if changed)

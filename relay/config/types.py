@@ -1,0 +1,274 @@
+"""The kinds of value a configuration is made of: durations, sizes, addresses, networks, files and secrets.
+
+Called by the schema. A validator takes what YAML gave (a string) or what Python gave, and raises ValueError with a
+sentence in which `{it}` stands for the value; it never puts the value there itself, since that may be a secret.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator, SecretStr, WithJsonSchema
+from pydantic_core.core_schema import ValidationInfo
+
+from relay.config.words import did_you_mean
+
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_SIZE = re.compile(r"(\d+)\s*(KiB|MiB|GiB|)")
+_BYTES = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_HOST = re.compile(
+    r"(?=.{1,253}\.?$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?"
+)
+_ADDRESS = r"[^\s<>@\"\x00-\x1f\x7f]+@[^\s<>@\"\x00-\x1f\x7f]+"
+_MAILBOX = re.compile(rf"[^<>\x00-\x1f\x7f]*<{_ADDRESS}>|{_ADDRESS}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_SOCKET_PATH_BYTES = 107  # sun_path in unix(7) holds 108 with the closing NUL
+
+
+def seconds(value: Any) -> float:
+    """`30s`, `10m`, `4h`, `5d`, or a number of seconds."""
+    match = _DURATION.fullmatch(str(value))
+    if not match:
+        raise ValueError("must be a duration such as 30s, 10m, 4h or 5d, not {it}")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def octets(value: Any) -> int:
+    """`64KiB`, `35MiB`, `10GiB`, or a number of bytes."""
+    match = _SIZE.fullmatch(str(value))
+    if not match:
+        raise ValueError("must be a size such as 64KiB, 35MiB or 10GiB, not {it}")
+    return int(match[1]) * _BYTES[match[2]]
+
+
+def limit(value: Any) -> Any:
+    if str(value).strip() == "0":
+        raise ValueError(
+            "0 would stop all mail: write null for no limit, or active: false to stop using the provider",
+        )
+    return value
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host can only be this machine. A name other than localhost is not: it may resolve to anything."""
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761 6.3
+        return True
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress:
+    """Where to listen. `kind` tcp: `host` and `port`; unix: `path`; fd: `name` of a socket that systemd passes."""
+
+    kind: Literal["tcp", "unix", "fd"]
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    name: str = ""
+
+    def __str__(self) -> str:
+        if self.kind == "tcp":
+            return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"{self.kind}:{self.path or self.name}"
+
+    @property
+    def public(self) -> bool:
+        """True when other machines can reach it (as far as the address tells)."""
+        return self.kind == "tcp" and not is_loopback(self.host)
+
+
+def listen_address(value: Any) -> ListenAddress:
+    """`host:port`, `[::1]:25`, `unix:/path` or `fd:NAME`."""
+    text = str(value)
+    if text.startswith("unix:"):
+        return _unix(text[5:])
+    if text.startswith("fd:") and re.fullmatch(r"[\w.@-]+", text[3:]):
+        return ListenAddress("fd", name=text[3:])
+    return _tcp(text)
+
+
+def _unix(path: str) -> ListenAddress:
+    if not path.startswith("/"):
+        raise ValueError("must be unix: and an absolute path, such as unix:/run/relay/smtp.sock, not {it}")
+    if len(os.fsencode(path)) > _SOCKET_PATH_BYTES:
+        raise ValueError(f"is too long for a socket: at most {_SOCKET_PATH_BYTES} bytes")
+    return ListenAddress("unix", path=path)
+
+
+def _tcp(text: str) -> ListenAddress:
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:\[\]/]+)):(\d{1,5})", text)
+    if not match or int(match[3]) > 65535:
+        raise ValueError("must be host:port such as 127.0.0.1:2525, [::1]:2525, unix:/path or fd:NAME, not {it}")
+    if match[2] and not _HOST.fullmatch(match[2]):
+        raise ValueError("must begin with a host; 0.0.0.0 and [::] are all of this machine's addresses")
+    return ListenAddress("tcp", host=match[1] or match[2], port=int(match[3]))
+
+
+def tcp_address(value: Any) -> ListenAddress:
+    address = listen_address(value)
+    if address.kind != "tcp":
+        raise ValueError("must be host:port such as 127.0.0.1:8025, not {it}")
+    return address
+
+
+def network(value: Any) -> IpNetwork:
+    """An IP network in CIDR form, or one address."""
+    try:
+        return ipaddress.ip_network(str(value))
+    except ValueError:
+        pass
+    try:
+        wide = ipaddress.ip_network(str(value), strict=False)
+    except ValueError:
+        raise ValueError("must be a network such as 10.0.0.0/8 or ::1, not {it}") from None
+    raise ValueError(f"has bits set behind its prefix of {wide.prefixlen}: clear them, or write one address without it")
+
+
+def one_or_many(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+def plain_text(value: str) -> str:
+    """Text that can go into a header, a label or a log line."""
+    if not value.strip() or value != value.strip() or _CONTROL.search(value):
+        raise ValueError("must be one line of text without control characters or blanks around it")
+    return value
+
+
+def address(value: str) -> str:
+    if not re.fullmatch(_ADDRESS, value):
+        raise ValueError("must be a mail address such as me@example.com, not {it}")
+    return value
+
+
+def mailbox(value: str) -> str:
+    if not _MAILBOX.fullmatch(value):
+        raise ValueError("must be a mail address, or a name and <address>, not {it}")
+    return value
+
+
+def keep_or_mailbox(value: str) -> str:
+    return value if value == "keep" else mailbox(value)
+
+
+def host(value: str) -> str:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        if not _HOST.fullmatch(value):
+            raise ValueError("must be a host name or an IP address, without port or scheme, not {it}") from None
+    return value
+
+
+def header_name(value: str) -> str:
+    if not re.fullmatch(r"[!-9;-~]+", value):  # RFC 5322 2.2: printable ASCII but the colon
+        raise ValueError("must be the name of a header, such as X-App")
+    return value
+
+
+def timezone(value: str) -> str:
+    if value == "UTC":
+        return value
+    import zoneinfo  # only where a zone is named: the default needs no database
+
+    try:
+        zoneinfo.ZoneInfo(value)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
+        near = did_you_mean(value, zoneinfo.available_timezones())
+        raise ValueError("must be a time zone such as Europe/Berlin, not {it}" + near) from None
+    return value
+
+
+def anchored(value: Any, info: ValidationInfo) -> Path:
+    """A path, relative to the folder of the configuration file."""
+    if not isinstance(value, str | os.PathLike) or not str(value):
+        raise ValueError("must be a path")
+    return Path(os.path.abspath(folder(info) / value))  # noqa: PTH100 - resolve() would follow links
+
+
+def folder(info: ValidationInfo) -> Path:
+    return Path((info.context or {}).get("folder") or Path.cwd())
+
+
+def readable(path: Path) -> Path:
+    _content(path)
+    return path
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = (error.strerror or "it failed").lower()
+        raise ValueError(f"{{it}} cannot be read ({reason}): name a file that the relay's user may read") from None
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFile:
+    """A file that holds a secret, and what was in it when the configuration was loaded."""
+
+    path: Path
+    content: SecretStr = field(default=SecretStr(""))
+
+
+def secret_file(value: Any, info: ValidationInfo) -> SecretFile:
+    path = anchored(value, info)
+    return SecretFile(path, SecretStr(secret_text(_content(path))))
+
+
+def secret_text(raw: bytes) -> str:
+    """The secret in a file: UTF-8, one trailing newline is the editor's."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        raise ValueError("{it} is not UTF-8 text: write the secret alone into the file") from None
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def sqlite_url(value: Any, info: ValidationInfo) -> str:
+    """`sqlite:///` is relative to the configuration file's folder, `sqlite:////` absolute; the result is absolute."""
+    text = str(value)
+    if text.startswith(("postgresql://", "postgres://")):
+        raise ValueError("postgresql is not in this version: use sqlite:///var/spool.db")
+    path = text.removeprefix("sqlite:///")
+    if path in (text, "", "/", ":memory:") or "?" in path:
+        raise ValueError("must be sqlite:///path (beside this file) or sqlite:////path (absolute)")
+    return "sqlite:///" + str(anchored(path, info))
+
+
+def _schema(kind: str | list[str], **more: Any) -> WithJsonSchema:
+    return WithJsonSchema({"type": kind, **more})
+
+
+Duration = Annotated[float, BeforeValidator(seconds), _schema(["string", "number"], pattern=r"^\d+(\.\d+)?\s*[smhd]?$")]
+Size = Annotated[int, BeforeValidator(octets), _schema(["string", "integer"], pattern=r"^\d+\s*(KiB|MiB|GiB)?$")]
+Limit = Annotated[int, BeforeValidator(limit), Field(ge=1)]
+Listen = Annotated[ListenAddress, PlainValidator(listen_address), PlainSerializer(str), _schema("string")]
+TcpListen = Annotated[ListenAddress, PlainValidator(tcp_address), PlainSerializer(str), _schema("string")]
+Network = Annotated[IpNetwork, PlainValidator(network), PlainSerializer(str), _schema("string")]
+_MANY = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+Networks = Annotated[tuple[Network, ...], BeforeValidator(one_or_many), WithJsonSchema(_MANY)]
+Text = Annotated[str, AfterValidator(plain_text)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(one_or_many), WithJsonSchema(_MANY)]
+MailAddress = Annotated[str, AfterValidator(address)]
+Mailbox = Annotated[str, AfterValidator(mailbox)]
+KeepOrMailbox = Annotated[str, AfterValidator(keep_or_mailbox)]
+Host = Annotated[str, AfterValidator(host)]
+HeaderName = Annotated[str, AfterValidator(header_name)]
+Timezone = Annotated[str, AfterValidator(timezone)]
+File = Annotated[Path, PlainValidator(anchored), _schema("string")]
+ReadableFile = Annotated[Path, PlainValidator(anchored), AfterValidator(readable), _schema("string")]
+PasswordFile = Annotated[SecretFile, PlainValidator(secret_file), _schema("string")]
+SqliteUrl = Annotated[str, PlainValidator(sqlite_url), _schema("string", pattern="^sqlite:///")]
