@@ -1,0 +1,123 @@
+"""What went wrong on the way to an upstream, in words a person can act on: exceptions in, Replies out.
+
+Called by dial, connect and pool. Never does I/O, never raises, never repeats a secret.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import socket
+import ssl
+from dataclasses import dataclass
+
+from relay.model import Phase, Provider, Reply
+from relay.smtp.reply import printable
+
+_ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})\s+", re.ASCII)
+_MAX_TEXT = 1_000
+
+# OpenSSL's verify codes (openssl-verification-options(1)): what it is, and what mends it.
+_CERTIFICATES = {
+    9: "is not valid yet: is the clock of this machine right?",
+    10: "has expired: the provider must renew it, or the clock of this machine is wrong",
+    18: "is self-signed: name it in ca_file if it is to be trusted",
+    19: "is signed by an unknown root: name that root in ca_file if it is to be trusted",
+    20: "is from an unknown issuer: name the issuer in ca_file if it is to be trusted",
+    21: "is from an unknown issuer: name the issuer in ca_file if it is to be trusted",
+    23: "was revoked",
+    62: "is for another name: set host to a name in the certificate",
+    64: "is for another address: set host to a name in the certificate",
+}
+_PLAIN_PORT = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNEXPECTED_MESSAGE")
+_OLD_TLS = ("UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "NO_PROTOCOLS_AVAILABLE", "VERSION_TOO_LOW")
+_CONNECTING = {
+    errno.ECONNREFUSED: "connection refused: nothing listens there, is host or port wrong?",
+    errno.ENETUNREACH: "network is unreachable",
+    errno.EHOSTUNREACH: "host is unreachable",
+    errno.EADDRNOTAVAIL: "no local address to connect from",
+    errno.EMFILE: "this process has no file descriptors left: raise its limit (LimitNOFILE)",
+    errno.EACCES: "connecting is forbidden here: a firewall or a sandbox",
+    errno.EPERM: "connecting is forbidden here: a firewall or a sandbox",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why there is no connection: where it stopped, and the upstream's reply or our words for the cause."""
+
+    phase: Phase
+    reply: Reply
+
+
+def failed(phase: Phase, code: int, enhanced: str, text: str) -> Failure:
+    return Failure(phase=phase, reply=Reply(code=code, enhanced=enhanced, text=text))
+
+
+def unresolved(provider: Provider, error: OSError | UnicodeError | None) -> Failure:
+    """DNS trouble is never for ever (hazard F7). `error` None: it took too long."""
+    if error is None:
+        why = f"no answer from DNS within {provider.timeouts.connect:g} s"
+    elif isinstance(error, socket.gaierror) and error.errno in (socket.EAI_NONAME, socket.EAI_NODATA):
+        why = "the name does not resolve: is host spelled right?"
+    else:
+        why = f"the name could not be looked up: {error}"
+    return failed(Phase.CONNECT, 451, "4.4.3", f"{provider.host}: {why}")
+
+
+def unreached(provider: Provider, errors: list[tuple[str, OSError]]) -> Failure:
+    """No address took the connection. `errors`: by address; empty: none answered in time."""
+    if not errors:
+        text = f"no answer within {provider.timeouts.connect:g} s: a firewall, or the port is blocked"
+    else:
+        text = "; ".join(dict.fromkeys(f"{address} {_connecting(error)}" for address, error in errors))
+    return failed(Phase.CONNECT, 421, "4.4.1", f"{provider.host} port {provider.port}: {text}")
+
+
+def _connecting(error: OSError) -> str:
+    return _CONNECTING.get(error.errno or 0) or error.strerror or str(error)
+
+
+def insecure(provider: Provider, error: BaseException) -> Failure:
+    """The TLS handshake failed."""
+    return failed(Phase.TLS, 454, "4.7.5", f"{provider.host} port {provider.port}: {_handshake(provider, error)}")
+
+
+def _handshake(provider: Provider, error: BaseException) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate {_CERTIFICATES.get(error.verify_code, f'is not valid: {error.verify_message}')}"
+    if isinstance(error, TimeoutError | ConnectionAbortedError):
+        return f"the TLS handshake did not end within {provider.timeouts.connect:g} s"
+    reason = getattr(error, "reason", None) or ""
+    if reason in _PLAIN_PORT:
+        return "this port does not begin with TLS: use tls: starttls, or another port"
+    if reason in _OLD_TLS:
+        return "offers no TLS newer than 1.1, which is not safe"
+    return f"the TLS handshake failed: {reason or printable(str(error).encode(errors='replace')) or 'connection lost'}"
+
+
+def silent(provider: Provider, phase: Phase, error: BaseException) -> Failure:
+    """No reply: the connection ended, or time ran out."""
+    late = isinstance(error, TimeoutError)
+    text = "did not answer in time" if late else "closed the connection"
+    if phase is Phase.BANNER:
+        text += " instead of greeting: if this port begins with TLS, use tls: implicit"
+    return failed(phase, 421, "4.4.2", f"{provider.host} port {provider.port} {text} ({phase.upper()})")
+
+
+def refused(provider: Provider, phase: Phase, code: int, message: str) -> Failure:
+    """The upstream's own reply, `message` as aiosmtplib gives it. One without a meaning here becomes a 4xx."""
+    text = " / ".join(printable(line.encode(errors="surrogateescape")).strip() for line in message.split("\n"))
+    text = _without_secret(provider, text) if phase is Phase.AUTH else text
+    if not 400 <= code <= 599:
+        return failed(phase, 421, "4.5.0", f"{provider.host} answered {phase.upper()} with: {code} {text}"[:_MAX_TEXT])
+    enhanced = _ENHANCED.match(text)
+    if enhanced and enhanced[1][0] == str(code)[0]:
+        return failed(phase, code, enhanced[1], text[enhanced.end() :][:_MAX_TEXT])
+    return failed(phase, code, "", text[:_MAX_TEXT])
+
+
+def _without_secret(provider: Provider, text: str) -> str:
+    """Some servers quote the command they did not understand; what they quote here is a password."""
+    text = text.replace(provider.password, "***") if provider.password else text
+    return re.sub(r"(?<![\w+/])(?=[\w+/]*[\d=+/A-Z])[\w+/]{12,}={0,2}", "***", text, flags=re.ASCII)

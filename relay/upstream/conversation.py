@@ -1,0 +1,256 @@
+"""One connection to a provider at work: an asyncio.Protocol that drives the SANS-IO Dialogue.
+
+The pool makes it on a transport that is ready for MAIL and feeds it jobs. Never decides about retries, never parses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Protocol
+
+from relay.model import DeliveryOutcome, Provider, Shipment
+from relay.smtp.offer import Offer
+from relay.smtp.transaction import Dialogue, Step, Transaction
+from relay.upstream.content import Content
+
+IDLE_SECONDS = 30.0
+QUIT_SECONDS = 5.0
+CHUNK = 262_144
+
+
+class Job:
+    """A shipment on its way. `first`: it opened its connection. `again`: it was already tried on another one."""
+
+    __slots__ = ("again", "content", "first", "future", "shipment")
+
+    def __init__(
+        self, shipment: Shipment, content: Content, future: asyncio.Future[tuple[DeliveryOutcome, ...]]
+    ) -> None:
+        self.shipment = shipment
+        self.content = content
+        self.future = future
+        self.first = False
+        self.again = False
+
+
+class Owner(Protocol):
+    """What a conversation needs of the pool."""
+
+    provider: Provider
+
+    def take(self, conversation: Conversation) -> Job | None:
+        """The next job for this connection. None: the pool remembers that there is room."""
+
+    def ended(self, conversation: Conversation, job: Job, transaction: Transaction, reason: str) -> None:
+        """A transaction is over, for good or bad. `reason`: why replies are missing, if any are."""
+
+    def unsayable(self, job: Job, problem: str) -> None:
+        """Its envelope does not go into SMTP commands."""
+
+    def unreadable(self, job: Job, error: OSError) -> None:
+        """Its body cannot be read."""
+
+    def gone(self, conversation: Conversation) -> None:
+        """The connection is closed; all its jobs were reported before."""
+
+
+class Conversation(asyncio.Protocol):
+    """`busy`: something is on the wire. `used`: something was, at some time. `offer`: what EHLO said."""
+
+    def __init__(self, owner: Owner, transport: asyncio.Transport, offer: Offer) -> None:
+        provider = owner.provider
+        self.offer = offer
+        self._owner = owner
+        self._transport = transport
+        self._timeouts = provider.timeouts
+        self._dialogue = Dialogue(offer, pipelining=provider.pipelining != "off")
+        self._jobs: deque[Job] = deque()
+        self._begun = False
+        self._gone = False
+        self._leaving = False
+        self._loop = asyncio.get_running_loop()
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._stream: asyncio.Task[None] | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._paused = False
+        self._lost: asyncio.Future[None] = self._loop.create_future()
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._jobs)
+
+    @property
+    def used(self) -> bool:
+        return self._begun
+
+    def start(self) -> None:
+        """Take over the transport. In the step in which it was handed over (hazard L16)."""
+        self._transport.set_protocol(self)
+        self.advance()
+
+    def advance(self) -> None:
+        """Do all that can be done without hearing more, in one write: bodies, dots, and envelopes behind them."""
+        dialogue = self._dialogue
+        if dialogue.due is not None and self._stream is None:
+            self._write_body()
+        while dialogue.room and not self._leaving and (job := self._owner.take(self)) is not None:
+            self._begin(job)
+        out = dialogue.out
+        if out:
+            self._transport.write(b"".join(out))
+            out.clear()
+        self._expect()
+
+    def leave(self) -> None:
+        """QUIT and close; only when not busy."""
+        if not self._gone and not self._leaving:
+            self._leaving = True
+            self._transport.write(b"QUIT\r\n")
+            self._expect()
+
+    def abort(self, reason: str) -> None:
+        """Close now; what is on the wire ends as lost."""
+        self._fall(reason)
+
+    async def wait_closed(self) -> None:
+        await asyncio.shield(self._lost)
+
+    # What the loop calls.
+
+    def data_received(self, data: bytes) -> None:
+        if self._gone or self._leaving:
+            self._fall("")
+            return
+        dialogue = self._dialogue
+        heard = dialogue.heard
+        ended = dialogue.receive(data)
+        for transaction in ended:
+            self._owner.ended(self, self._jobs.popleft(), transaction, dialogue.trouble)
+        if dialogue.trouble:
+            self._fall(dialogue.trouble)
+        elif dialogue.heard != heard:  # part of a reply is no progress: a drip must not push the deadline
+            self.advance()
+
+    def eof_received(self) -> None:
+        self._fall(f"closed the connection {self._where()}")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fall(f"closed the connection {self._where()}" if exc is None else f"lost {self._where()}: {exc}")
+        if not self._lost.done():
+            self._lost.set_result(None)
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+
+    # Beginning and writing.
+
+    def _begin(self, job: Job) -> None:
+        try:
+            self._dialogue.begin(job.shipment, job.content.size)
+        except ValueError as error:  # UnicodeEncodeError is one
+            self._owner.unsayable(job, str(error))
+            return
+        job.first, self._begun = not self._begun, True
+        self._jobs.append(job)
+
+    def _write_body(self) -> None:
+        content = self._jobs[0].content
+        self._dialogue.out += content.parts
+        if content.path is None:
+            self._dialogue.body_written()
+        else:
+            self._stream = self._loop.create_task(self._write_file(self._jobs[0], content))
+
+    async def _write_file(self, job: Job, content: Content) -> None:
+        """Chunk by chunk, as fast as the upstream takes them; uvloop has no sendfile (L18)."""
+        try:
+            await self._copy(content)
+        except OSError as error:
+            self._stream = None
+            self._jobs.popleft()
+            self._owner.unreadable(job, error)
+            self._dialogue.abandon()
+            self._fall("")
+            return
+        self._stream = None
+        self._dialogue.body_written()
+        self.advance()
+
+    async def _copy(self, content: Content) -> None:
+        if content.path is None:
+            return
+        file = await asyncio.to_thread(content.path.open, "rb")
+        try:
+            left, last = content.rest, b""
+            await asyncio.to_thread(file.seek, content.offset)
+            while left and (chunk := await asyncio.to_thread(file.read, min(CHUNK, left))):
+                left, last = left - len(chunk), chunk
+                self._transport.write(chunk)
+                self._expect()
+                await self._drained()
+            if left or (content.rest and not last.endswith(b"\n")):
+                raise OSError(f"{left} bytes are missing at its end")
+        finally:
+            file.close()
+
+    async def _drained(self) -> None:
+        if self._paused:
+            self._writable = self._loop.create_future()
+            await self._writable
+            self._writable = None
+
+    # Time: one timer, looked at when it fires; it is set anew only when a deadline comes closer.
+
+    def _expect(self) -> None:
+        if self._gone:
+            return
+        self._deadline = self._loop.time() + self._patience()
+        if self._timer is None or self._deadline < self._timer.when():
+            self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self._loop.time() < self._deadline:
+            self._arm()
+        elif self._jobs or self._leaving:
+            self._fall(f"did not answer within {self._patience():g} s {self._where()}")
+        else:
+            self.leave()
+
+    def _patience(self) -> float:
+        step = self._dialogue.step
+        if step is None:
+            return QUIT_SECONDS if self._leaving else IDLE_SECONDS
+        return self._timeouts.data if step in (Step.BODY, Step.DOT) else self._timeouts.command
+
+    def _where(self) -> str:
+        step = self._dialogue.step
+        return "while idle" if step is None else f"at {step.name}"
+
+    # The end.
+
+    def _fall(self, reason: str) -> None:
+        """Whatever ends the connection ends here, once."""
+        if self._gone:
+            return
+        self._gone = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._stream is not None:
+            self._stream.cancel()
+        self._transport.abort()
+        for transaction in self._dialogue.abandon():
+            self._owner.ended(self, self._jobs.popleft(), transaction, reason)
+        self._owner.gone(self)

@@ -1,0 +1,41 @@
+"""What the conversation heard, as outcomes: raw results and failures in, one DeliveryOutcome a recipient out.
+
+Called by the pool and the transport. The table in delivery/classify judges; this only asks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from relay.delivery.classify import accepted, lost, outcome
+from relay.model import DeliveryOutcome, Phase, Provider, Recipient, Reply
+from relay.smtp.transaction import Result
+
+
+def of_results(provider: Provider, results: Iterable[Result], *, reason: str, dsn: bool) -> tuple[DeliveryOutcome, ...]:
+    """`reason`: why a reply is missing, where one is. `dsn`: the upstream offers DSN."""
+    return tuple([_of_result(provider, result, reason, dsn) for result in results])
+
+
+def _of_result(provider: Provider, result: Result, reason: str, dsn: bool) -> DeliveryOutcome:
+    recipient, phase, reply, _ = result
+    if reply is None:
+        return outcome(recipient, provider.name, provider.preset, phase, lost(f"{provider.host} {reason}"))
+    if reply.code < 300:
+        return accepted(recipient, provider.name, reply, dsn=dsn)
+    return outcome(recipient, provider.name, provider.preset, phase, reply)
+
+
+def of_reply(
+    provider: Provider, recipients: Iterable[Recipient], phase: Phase, reply: Reply
+) -> tuple[DeliveryOutcome, ...]:
+    """The same fate for all."""
+    return tuple([outcome(recipient, provider.name, provider.preset, phase, reply) for recipient in recipients])
+
+
+def of_unreadable(
+    provider: Provider, recipients: Iterable[Recipient], error: OSError | ValueError
+) -> tuple[DeliveryOutcome, ...]:
+    """Our own file is at fault, so no provider and no recipient is."""
+    reply = Reply(code=451, enhanced="4.3.0", text=f"the body cannot be read here: {error}")
+    return of_reply(provider, recipients, Phase.BODY, reply)
