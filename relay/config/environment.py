@@ -6,6 +6,7 @@ taken as it is, where it wants a section or a list it is read as YAML. `${NAME}`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,7 +28,7 @@ def override(document: Document, environ: Mapping[str, str]) -> list[str]:
     for name in sorted(environ, key=_in_order):
         if not name.startswith(_PREFIX) or name in _NOT_SETTINGS:
             continue
-        path = _path(name, Config)
+        path = _path(name)
         if path is None:
             warnings.append(f"{name} is not a setting and is ignored{_suggest(name)}")
         else:
@@ -40,23 +41,31 @@ def _in_order(name: str) -> tuple[tuple[int, str], ...]:
     return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in name.split("__"))
 
 
-def _path(name: str, root: Any) -> Path | None:
+def _path(name: str) -> Path | None:
     path: list[str | int] = []
     for part in name.removeprefix(_PREFIX).split("__"):
-        key = int(part) if shape.is_list(root) and part.isdecimal() and len(part) < 6 else part.lower()
-        root = shape.under(root, key)
-        if root is None or part == "":
+        path.append(_key(shape.at(Config, tuple(path)), part))
+        if not part or shape.at(Config, tuple(path)) is None:
             return None
-        path.append(key)
     return tuple(path)
 
 
+def _key(parent: Any, part: str) -> str | int:
+    return int(part) if shape.is_list(parent) and re.fullmatch("[0-9]{1,5}", part) else part.lower()
+
+
 def _suggest(name: str) -> str:
-    """Only for the first part, and only when it is wrong."""
-    first = name.removeprefix(_PREFIX).split("__")[0].lower()
-    sections = shape.fields(Config)
-    near = "" if first in sections else closest(first, sections)
-    return f", did you mean {_PREFIX}{near.upper()}?" if near else ""
+    """The variable that was meant, right up to the first part that is not in the schema."""
+    parts = name.removeprefix(_PREFIX).split("__")
+    path: list[str | int] = []
+    for index, part in enumerate(parts):
+        parent = shape.at(Config, tuple(path))
+        path.append(_key(parent, part))
+        if shape.at(Config, tuple(path)) is None:
+            model = shape.section(parent)
+            near = closest(part, shape.fields(model)) if model else ""
+            return f", did you mean {_PREFIX}{'__'.join([*parts[:index], near.upper()])}?" if near else ""
+    return ""
 
 
 def _set(document: Document, name: str, path: Path, text: str) -> None:

@@ -20,13 +20,12 @@ from relay.config.words import did_you_mean
 
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_SIZE = re.compile(r"(\d+)\s*(KiB|MiB|GiB|)")
+_SIZE = re.compile(r"([0-9]+) *(KiB|MiB|GiB|)")
 _BYTES = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-_HOST = re.compile(
-    r"(?=.{1,253}\.?$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?"
-)
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_NAME = re.compile(rf"(?=.{{1,253}}\.?$){_LABEL}(\.{_LABEL})*\.?")
 _ADDRESS = r"[^\s<>@\"\x00-\x1f\x7f]+@[^\s<>@\"\x00-\x1f\x7f]+"
 _MAILBOX = re.compile(rf"[^<>\x00-\x1f\x7f]*<{_ADDRESS}>|{_ADDRESS}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -108,12 +107,23 @@ def _unix(path: str) -> ListenAddress:
 
 
 def _tcp(text: str) -> ListenAddress:
-    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:\[\]/]+)):(\d{1,5})", text)
+    match = re.fullmatch(r"(?:\[([^\[\]\s]*:[^\[\]\s]*)\]|([^\s:\[\]]+)):([0-9]{1,5})", text)
     if not match or int(match[3]) > 65535:
         raise ValueError("must be host:port such as 127.0.0.1:2525, [::1]:2525, unix:/path or fd:NAME, not {it}")
-    if match[2] and not _HOST.fullmatch(match[2]):
+    if not _is_host(match[1] or match[2]):
         raise ValueError("must begin with a host; 0.0.0.0 and [::] are all of this machine's addresses")
     return ListenAddress("tcp", host=match[1] or match[2], port=int(match[3]))
+
+
+def _is_host(text: str) -> bool:
+    """A host name, or an IP address; what can only be meant as an address must be one."""
+    if ":" not in text and not re.fullmatch(r"[0-9.]+", text):
+        return bool(_NAME.fullmatch(text))
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def tcp_address(value: Any) -> ListenAddress:
@@ -164,11 +174,8 @@ def keep_or_mailbox(value: str) -> str:
 
 
 def host(value: str) -> str:
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
-        if not _HOST.fullmatch(value):
-            raise ValueError("must be a host name or an IP address, without port or scheme, not {it}") from None
+    if not _is_host(value):
+        raise ValueError("must be a host name or an IP address, without port or scheme, not {it}")
     return value
 
 
@@ -270,5 +277,7 @@ HeaderName = Annotated[str, AfterValidator(header_name)]
 Timezone = Annotated[str, AfterValidator(timezone)]
 File = Annotated[Path, PlainValidator(anchored), _schema("string")]
 ReadableFile = Annotated[Path, PlainValidator(anchored), AfterValidator(readable), _schema("string")]
-PasswordFile = Annotated[SecretFile, PlainValidator(secret_file), _schema("string")]
+PasswordFile = Annotated[
+    SecretFile, PlainValidator(secret_file), PlainSerializer(lambda file: str(file.path)), _schema("string")
+]
 SqliteUrl = Annotated[str, PlainValidator(sqlite_url), _schema("string", pattern="^sqlite:///")]
