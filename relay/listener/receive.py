@@ -1,0 +1,173 @@
+"""One message after DATA: bytes to wire form, wire form to the spool, then the question whether it was kept.
+
+`session` feeds it what arrives and awaits `keep` at the end. It never talks to the client and holds no more of the
+message than its header section.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import cast
+
+from relay.events import MessageAccepted
+from relay.listener import replies
+from relay.listener.replies import Refusal
+from relay.listener.talk import Talk, Transaction
+from relay.model import Body, Envelope, Message, Source, Submission
+from relay.smtp.data import DataDecoder, Policy
+from relay.smtp.headers import HEAD, HeadFacts, date_header, message_id_header, protocol, received_line, scan
+
+MAX_HOPS = 50
+"""Received headers a message may have: at so many it is in a loop (RFC 5321 6.3). Ours comes on top."""
+
+
+class Receiver:
+    """`done`: the end was seen, `rest` is what follows it. `taken`: bytes that arrived. `refusal`: what went wrong.
+
+    After a refusal the end is still looked for, and nothing more is stored.
+    """
+
+    __slots__ = ("_decoder", "_head", "_head_size", "_talk", "_transaction", "_writer", "id", "now", "refusal", "taken")
+
+    def __init__(self, talk: Talk, transaction: Transaction) -> None:
+        ports, settings = talk.service.ports, talk.service.settings
+        self._talk = talk
+        self._transaction = transaction
+        self._decoder = DataDecoder(cast(Policy, settings.line_endings), settings.max_message_size)
+        self._head: list[bytes] = []
+        self._head_size = 0
+        self.now = ports.clock()
+        self.id = ports.intake.new_id(self.now)
+        self._writer = ports.intake.writer(self.id)
+        self.taken = 0
+        self.refusal: Refusal | None = None
+
+    @property
+    def done(self) -> bool:
+        return self._decoder.done
+
+    @property
+    def rest(self) -> bytes:
+        return self._decoder.rest
+
+    def feed(self, data: bytes) -> bool:
+        """True: await `drain` before more."""
+        self.taken += len(data)
+        wire = self._decoder.feed(data)
+        if self._decoder.done:
+            self._judge()
+        if not wire or self.refusal is not None:
+            return False
+        if self._head_size < HEAD:
+            self._head.append(wire)
+            self._head_size += len(wire)
+        return self._writer.feed(wire)
+
+    def _judge(self) -> None:
+        problem = self._decoder.problem
+        if problem is not None and self.refusal is None:
+            self.refusal = replies.TOO_BIG if problem == "too_big" else replies.BAD_LINE_ENDS
+
+    async def drain(self) -> None:
+        try:
+            await self._writer.drain()
+        except OSError as error:
+            self.refusal = storage_refusal(error)
+
+    async def discard(self) -> None:
+        await self._writer.discard()
+
+    async def keep(self) -> bytes | Refusal:
+        """Everything arrived: hand it to the spool. The reply to the final dot; bytes mean it is on stable storage.
+
+        If `accept` raises, which is a bug, nobody knows whether the message was kept: its body stays.
+        """
+        facts = scan(b"".join(self._head), self._talk.service.settings.wanted)
+        if facts.received >= MAX_HOPS:
+            return await self._refused(replies.LOOP)
+        try:
+            body = await self._writer.finish()
+        except OSError as error:
+            return await self._refused(storage_refusal(error))
+        submission = self._submission(facts, body)
+        reply = await self._talk.service.ports.intake.accept((submission,))
+        if reply is not None:
+            return await self._refused(Refusal.of("storage", reply))
+        self._report(submission.message)
+        return b"250 2.0.0 Ok: queued as %s\r\n" % self.id.encode()
+
+    async def _refused(self, refusal: Refusal) -> Refusal:
+        await self.discard()
+        return refusal
+
+    def _submission(self, facts: HeadFacts, body: Body) -> Submission:
+        talk, settings = self._talk, self._talk.service.settings
+        prefix = self._prefix(facts)
+        message = Message(
+            id=self.id,
+            envelope=self._envelope(facts),
+            prefix=prefix,
+            size=len(prefix) + body.size,
+            source=Source(kind="smtp", listener=settings.name, client=talk.client, user=talk.user),
+            received_at=self.now,
+            expires_at=self.now + settings.give_up_after,
+        )
+        return Submission(message=message, body=body, headers=facts.values)
+
+    def _envelope(self, facts: HeadFacts) -> Envelope:
+        transaction, parameters = self._transaction, self._transaction.parameters
+        return Envelope(
+            sender=transaction.sender,
+            recipients=tuple(transaction.recipients.values()),
+            eight_bit=parameters.eight_bit and self._decoder.eight_bit,
+            utf8=parameters.utf8 and (facts.non_ascii or not self._ascii_addresses()),
+            ret=parameters.ret,
+            envid=parameters.envid,
+        )
+
+    def _ascii_addresses(self) -> bool:
+        return self._transaction.sender.isascii() and all(map(str.isascii, self._transaction.recipients))
+
+    def _prefix(self, facts: HeadFacts) -> bytes:
+        """Our trace line, what RFC 6409 8 lets a submission service add, and a blank line if there is no header."""
+        talk, hostname = self._talk, self._talk.service.settings.hostname
+        recipients = self._transaction.recipients
+        spoken = protocol(
+            extended=talk.extended_smtp,
+            tls=talk.secure,
+            auth=bool(talk.authenticated),
+            utf8=self._transaction.parameters.utf8,
+        )
+        prefix = received_line(
+            helo=talk.helo,
+            client=talk.client,
+            hostname=hostname,
+            protocol=spoken,
+            id=self.id,
+            recipient=next(iter(recipients)) if len(recipients) == 1 else "",
+            now=self.now,
+        )
+        if not facts.has_message_id:
+            prefix += message_id_header(self.id, hostname)
+        if not facts.has_date:
+            prefix += date_header(self.now)
+        return prefix + b"\r\n" if facts.headerless else prefix
+
+    def _report(self, message: Message) -> None:
+        ports = self._talk.service.ports
+        ports.observe(
+            MessageAccepted(
+                message=message.id,
+                source=message.source,
+                sender=message.envelope.sender,
+                recipients=tuple(self._transaction.recipients),
+                size=message.size,
+                seconds=ports.monotonic() - self._transaction.began,
+                captured=ports.capturing(),
+            )
+        )
+
+
+def storage_refusal(error: OSError) -> Refusal:
+    """Full is the client's to wait out; anything else is ours to repair."""
+    return replies.FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else replies.BROKEN_STORAGE

@@ -1,0 +1,342 @@
+"""The SMTP conversation of one connection: lines to commands, DATA to the spool, AUTH and STARTTLS in between.
+
+`server` makes one for each connection. It never awaits on the way of a command; what must wait (storage, a password,
+a handshake) is a task, and what the client sends meanwhile lies in `rest`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from relay.listener.auth import Verdict
+from relay.listener.commands import COMMANDS, Act, unknown
+from relay.listener.exchange import LONGEST_LINE, Credentials, Exchange, Step
+from relay.listener.receive import Receiver
+from relay.listener.replies import (
+    AUTH_BUSY,
+    AUTH_ENOUGH,
+    AUTH_FAILED,
+    AUTHENTICATED,
+    BARE_LINE_END,
+    BYE,
+    GO_AHEAD,
+    INTERNAL,
+    LINE_TOO_LONG,
+    NOT_SMTP,
+    NUL_IN_LINE,
+    TLS_HANDSHAKE,
+    TLS_READY,
+    TOO_MUCH_JUNK,
+    TOO_QUIET,
+    TOO_SLOW,
+    Refusal,
+)
+from relay.listener.service import Service
+from relay.listener.wire import AUTH, BUSY, CLOSED, COMMAND, DATA, UPGRADE, Crowd, Wire
+
+CLIENT_HELLO = b"\x16\x03"
+
+
+class Session(Wire):
+    """One SMTP client."""
+
+    def __init__(self, service: Service, crowd: Crowd, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(service, crowd, loop)
+        self.receiver: Receiver | None = None
+        self.exchange: Exchange | None = None
+        self.too_long = False
+        self.window = 0.0
+        self.window_start = 0
+
+    # Lines
+
+    def greet(self) -> None:
+        if self.service.settings.tls == "implicit":
+            self._start_tls()
+        else:
+            self.transport.write(self.service.banner())
+
+    def pump(self) -> None:
+        while self.at < len(self.rest):
+            mode = self.mode
+            if mode is DATA:
+                self._take()
+            elif mode is BUSY or mode is CLOSED or self.stopping:
+                break
+            else:
+                line = self._line()
+                if line is None:
+                    break
+                if mode is COMMAND:
+                    self._obey(line)
+                else:
+                    self._respond(line)
+        self._rested()
+
+    def _rested(self) -> None:
+        """Nothing more can be done now: send the replies, keep what is left."""
+        if self.mode is CLOSED:
+            return
+        if self.at:
+            self.rest = self.rest[self.at :]
+            self.at = 0
+        self.flush()
+        if self.stopping:
+            self.wind_up()
+        elif self.half_closed and self.mode is not BUSY:
+            self.transport.close()
+
+    def _line(self) -> bytes | None:
+        """The next line without its end. None: there is none, or it was refused as a line."""
+        start = self.at
+        end = self.rest.find(b"\r\n", start)
+        if end < 0:
+            self._unfinished()
+            return None
+        self.at = end + 2
+        self.quiet = 0.0
+        return self.rest[start:end]
+
+    def _unfinished(self) -> None:
+        """No CRLF: more to come, or a client that does not know it (hazard L7), or TLS on the plain port."""
+        tail = self.rest[self.at :]
+        self.rest, self.at = tail, 0
+        if tail.startswith(CLIENT_HELLO):
+            self.hang_up(NOT_SMTP)
+        elif b"\n" in tail:
+            self.rest = tail[tail.rindex(b"\n") + 1 :]
+            self.too_long = False
+            self.mode = COMMAND
+            self._refuse(BARE_LINE_END)
+        elif len(tail) > LONGEST_LINE:
+            self.too_long = True
+            self.rest = tail[-1:]  # it may be the CR of the end
+
+    def _sound(self, line: bytes) -> Refusal | None:
+        if self.too_long or len(line) > LONGEST_LINE:
+            self.too_long = False
+            return LINE_TOO_LONG
+        if b"\r" in line or b"\n" in line:
+            return BARE_LINE_END
+        if b"\0" in line:
+            return NOT_SMTP if line.startswith(CLIENT_HELLO) else NUL_IN_LINE
+        return None
+
+    def _obey(self, line: bytes) -> None:
+        wrong = self._sound(line)
+        if wrong is not None:
+            self._refuse(wrong)
+            return
+        verb, _, argument = line.partition(b" ")
+        command = COMMANDS.get(verb) or COMMANDS.get(verb.upper(), unknown)
+        try:
+            answer = command(self.talk, argument)
+            if isinstance(answer, bytes):
+                self.out.append(answer)
+            elif isinstance(answer, Act):
+                self._act(answer, argument)
+            else:
+                self._refuse(answer)
+        except Exception as error:
+            self._refuse(self._crashed(error))
+
+    def _act(self, act: Act, argument: bytes) -> None:
+        if act is Act.DATA:
+            self._start_data()
+        elif act is Act.AUTH:
+            self.exchange = Exchange(lenient=self.service.settings.auth == "any")
+            self._proceed(self.exchange.start(argument))
+        elif act is Act.TLS:
+            self.out.append(TLS_READY)
+            self.flush()
+            self._start_tls()
+        else:
+            self.out.append(BYE)
+            self.leave(linger=self.at < len(self.rest))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Say no. Too many of them slow a client down, then end the session (hazard D10)."""
+        talk, patience = self.talk, self.service.settings.patience
+        if refusal.junk:
+            talk.refused += 1
+            talk.idle += 1
+        if refusal.closes:
+            self.hang_up(refusal)
+            return
+        self.report(refusal)
+        self.out.append(refusal.wire)
+        if not refusal.junk:
+            return
+        if talk.idle > patience.junk:
+            self.hang_up(TOO_MUCH_JUNK)
+        elif talk.refused > patience.soft:
+            self._wait(asyncio.sleep(patience.slow))
+
+    def _crashed(self, error: Exception) -> Refusal:
+        """A bug of ours. The client learns nothing about it (hazard L4), the log its type only."""
+        logging.getLogger(__name__).error("internal error in an SMTP session: %s", type(error).__name__)
+        return INTERNAL
+
+    # What must wait
+
+    def _wait(self, job: Coroutine[Any, Any, bytes | Refusal | None]) -> None:
+        """Do something asynchronous and answer with its result. It is not cancelled when the client goes (L3)."""
+        self.mode = BUSY
+        self.crowd.spawn(self._work(job))
+
+    async def _work(self, job: Coroutine[Any, Any, bytes | Refusal | None]) -> None:
+        try:
+            answer = await job
+        except Exception as error:
+            answer = self._crashed(error)
+        if self.gone:
+            self.drop()
+            return
+        self.quiet = 0.0
+        if self.mode is BUSY:
+            self.mode = COMMAND if self.receiver is None else DATA
+        self._say(answer)
+        self.let_go()
+        self.pump()
+
+    def _say(self, answer: bytes | Refusal | None) -> None:
+        if isinstance(answer, Refusal):
+            self._refuse(answer)
+        elif answer is not None:
+            self.out.append(answer)
+
+    # DATA
+
+    def _start_data(self) -> None:
+        transaction = self.talk.mail
+        assert transaction is not None  # DATA is only an Act within a transaction
+        self.receiver = Receiver(self.talk, transaction)
+        self.window, self.window_start = 0.0, 0
+        self.out.append(GO_AHEAD)
+        self.mode = DATA
+
+    def _take(self) -> None:
+        receiver = self.receiver
+        assert receiver is not None
+        chunk = self.rest[self.at :] if self.at else self.rest
+        self.rest, self.at, self.quiet = b"", 0, 0.0
+        try:
+            drain = receiver.feed(chunk)
+        except Exception as error:
+            self.hang_up(self._crashed(error))  # nobody knows where the message ends
+            return
+        if receiver.done:
+            self.rest = receiver.rest
+            self._end_data(receiver)
+        elif drain:
+            self._wait(receiver.drain())
+
+    def _end_data(self, receiver: Receiver) -> None:
+        self.receiver = None
+        self.talk.mail = None
+        self.mode = COMMAND
+        if receiver.refusal is not None:
+            self.crowd.spawn(receiver.discard())
+            self._refuse(receiver.refusal)
+        else:
+            self._wait(self._keep(receiver))
+
+    async def _keep(self, receiver: Receiver) -> bytes | Refusal:
+        answer = await receiver.keep()
+        if not isinstance(answer, Refusal):
+            self.talk.delivered()
+        return answer
+
+    def drop(self) -> None:
+        # While it drains the receiver is in use; `_work` comes back here when that is over.
+        if self.receiver is not None and self.mode is not BUSY:
+            self.crowd.spawn(self.receiver.discard())
+            self.receiver = None
+
+    def tick_data(self, seconds: float) -> None:
+        """A client that sends nothing, or next to nothing, is cut; one that is merely slow is not (hazards D1, D2)."""
+        patience, receiver = self.service.settings.patience, self.receiver
+        assert receiver is not None
+        self.window += seconds
+        if self.quiet >= patience.data:
+            self.hang_up(TOO_QUIET)
+        elif self.window >= patience.window:
+            if receiver.taken - self.window_start < patience.rate * self.window:
+                self.hang_up(TOO_SLOW)
+            self.window, self.window_start = 0.0, receiver.taken
+
+    # AUTH. No line from here on is logged, reported or echoed (hazard L8).
+
+    def _respond(self, line: bytes) -> None:
+        exchange, self.mode = self.exchange, COMMAND
+        assert exchange is not None
+        wrong = self._sound(line)
+        self._proceed(exchange.step(line) if wrong is None else wrong)
+
+    def _proceed(self, step: Step) -> None:
+        if isinstance(step, Credentials):
+            self._wait(self._login(step))
+        elif isinstance(step, Refusal):
+            self._refuse(step)
+        else:
+            self.out.append(step)
+            self.mode = AUTH
+
+    async def _login(self, claim: Credentials) -> bytes | Refusal:
+        service, talk = self.service, self.talk
+        judge = service.authenticator
+        verdict = Verdict.YES if service.settings.auth == "any" else await judge.check(claim)
+        if verdict is Verdict.BUSY:
+            return AUTH_BUSY
+        if verdict is Verdict.NO:
+            await asyncio.sleep(judge.throttle.failed(talk.client, service.ports.monotonic()))
+            talk.failures += 1
+            return AUTH_FAILED if talk.failures < service.settings.patience.failures else AUTH_ENOUGH
+        judge.throttle.succeeded(talk.client)
+        talk.authenticated = True
+        talk.user = claim.name
+        return AUTHENTICATED
+
+    # TLS
+
+    def _start_tls(self) -> None:
+        """What was sent in clear behind STARTTLS is forgotten, not obeyed later (hazard C1)."""
+        self.rest, self.at = b"", 0
+        self.mode = UPGRADE
+        self.transport.pause_reading()
+        self.crowd.spawn(self._upgrade())
+
+    async def _upgrade(self) -> None:
+        service, context = self.service, self.service.tls_context
+        assert context is not None  # settings.tls is not none
+        self.rest = b""
+        try:
+            transport = await self.loop.start_tls(
+                self.transport,
+                self,
+                context,
+                server_side=True,
+                ssl_handshake_timeout=service.settings.patience.handshake,
+            )
+        except OSError:  # ssl.SSLError and TimeoutError are kinds of it
+            transport = None
+        if transport is None or self.gone:
+            self._upgrade_failed()
+            return
+        self.transport = transport
+        self.session = self.talk = self.talk.secured()
+        self.session.ssl = {"sslcontext": context}
+        self.mode = COMMAND
+        self.quiet = 0.0
+        if service.settings.tls == "implicit":
+            self.out.append(service.banner())
+        self.pump()
+
+    def _upgrade_failed(self) -> None:
+        """There is nobody left to talk to; asyncio does not report such a connection as lost."""
+        self.report(TLS_HANDSHAKE)
+        self.transport.abort()
+        self.connection_lost(None)

@@ -1,0 +1,76 @@
+"""What one listener is told: plain frozen values, made from the configuration.
+
+`app` makes them, `service` and `server` read them; nothing here opens, resolves or reads a file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+
+LOOPBACK = ("127.0.0.0/8", "::1/128")
+
+
+class ListenerError(Exception):
+    """A listener cannot start as told. The text is one sentence with cause and fix."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Somebody who may use AUTH. One of `password` (as it is) and `hash` (argon2, encoded form) is set."""
+
+    name: str
+    password: str = field(default="", repr=False)
+    hash: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long and how often a client may try us. Seconds unless said otherwise.
+
+    `command`: for one whole command line. `data`: between two bytes of a message, and at least `rate` bytes a second
+    in every `window`. `handshake`: TLS. `linger`: for a client we hung up on to close its side.
+    `junk`: commands that bring no mail forward (RFC 5321 4.5.4.2 allows any number, a loop is not use); beyond
+    `soft` refusals each costs `slow` seconds more. `failures`: AUTH refusals before we hang up; each is answered
+    after `auth_delay`, doubling with the failures of that client, to at most 16 times.
+    """
+
+    command: float = 300.0  # RFC 5321 4.5.3.2.7: at least five minutes
+    data: float = 300.0
+    handshake: float = 30.0
+    rate: float = 64.0
+    window: float = 60.0
+    linger: float = 5.0
+    junk: int = 100
+    soft: int = 20
+    slow: float = 0.25
+    failures: int = 3
+    auth_delay: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One listener. `address`: "127.0.0.1:2525", "[::1]:2525", "unix:/path" or "fd:NAME" (systemd).
+
+    `allow`: networks, () for loopback only. `tls`: none | starttls | implicit.
+    `auth`: none | optional | required | any. Sizes in bytes of content. `line_endings`: normalize | reject.
+    `wanted`: lower-case names of headers that routes match on. `give_up_after`: seconds from acceptance to expiry.
+    """
+
+    name: str
+    address: str
+    hostname: str
+    allow: tuple[IPv4Network | IPv6Network, ...] = ()
+    tls: str = "none"
+    certfile: str = ""
+    keyfile: str = ""
+    auth: str = "none"
+    users: tuple[User, ...] = ()
+    max_message_size: int = 35 * 1024 * 1024
+    max_recipients: int = 1000
+    max_connections: int = 1000
+    max_connections_per_client: int = 50
+    line_endings: str = "normalize"
+    wanted: frozenset[str] = frozenset()
+    give_up_after: float = 5 * 86400.0
+    patience: Patience = field(default_factory=Patience)
