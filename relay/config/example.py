@@ -32,12 +32,12 @@ durations: s m h d. Paths are relative to this file."""
 _SAMPLES: Mapping[str, Any] = {
     "hostname": "relay.internal",
     "control": "/run/relay/relay.sock",
-    "users": {"name": "crm", "password": "${CRM_PASSWORD}"},  # nosec B105 - a reference
+    "users": {"name": "crm", "password": "${CRM_PASSWORD}"},  # nosec B105
     "providers": {
         "name": "primary",
         "preset": "gmail",
         "username": "me@example.com",
-        "password": "${GMAIL_APP_PASSWORD}",  # nosec B105 - a reference
+        "password": "${GMAIL_APP_PASSWORD}",  # nosec B105
         "limits": {"connections": 5, "recipients": 100, "per_minute": 20, "per_day": 500, "count": "recipients"},
     },
     "routes": {

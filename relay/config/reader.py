@@ -36,6 +36,7 @@ _EMPTY = object()  # a key with nothing behind it is as good as not written
 _SYNTAX = {
     "mapping values are not allowed": "a colon and a space inside a value: put the value in quotes",
     "could not find expected ':'": "a key without a colon behind it",
+    "expected <block end>": "the indentation does not fit the lines above",
     "did not find expected key": "the indentation does not fit the lines above",
     "did not find expected '-' indicator": "the indentation does not fit the list above",
     "did not find expected ',' or": "a bracket or brace is not closed, or a comma is missing",
