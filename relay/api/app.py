@@ -1,0 +1,60 @@
+"""The HTTP application: resources, guards, and how errors look.
+
+Built by `relay.app`, run by `relay.api.server`. A client never sees a traceback or the text of an exception.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from relay.api import explain, health, messages, queue
+from relay.api.guards import BodyLimit
+from relay.api.parts import ApiParts
+from relay.api.problem import MEDIA_TYPE, Refusal, problem
+
+
+def create_app(parts: ApiParts) -> FastAPI:
+    """All resources. `server` puts the door for TCP clients in front."""
+    app = FastAPI(title="smtp-relay", version=parts.version, description="Queue and state of one mail relay.")
+    for resource in (health, messages, queue, explain):
+        app.include_router(resource.router(parts))
+    app.add_middleware(BodyLimit)
+    app.add_exception_handler(Refusal, _refused)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _crashed)
+    return app
+
+
+def _answer(request: Request, status: int, detail: str, errors: list[dict[str, Any]] | None = None) -> JSONResponse:
+    document = problem(status, detail, request.url.path, errors or ())
+    return JSONResponse(document, status_code=status, media_type=MEDIA_TYPE)
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Refusal)
+    return _answer(request, error.status, error.detail, [{"loc": [loc], "msg": msg} for loc, msg in error.errors])
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    details = {404: "there is nothing at this address; /docs lists what there is"}
+    answer = _answer(request, error.status_code, details.get(error.status_code, str(error.detail)))
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    """Where and what, not the value: pydantic's own errors repeat the input, which may be a secret (hazard H8)."""
+    assert isinstance(error, RequestValidationError)
+    errors = [{"loc": list(found["loc"]), "msg": found["msg"]} for found in error.errors()]
+    return _answer(request, 422, "the request is not as it should be; see errors", errors)
+
+
+async def _crashed(request: Request, error: Exception) -> JSONResponse:
+    return _answer(request, 500, "an internal error; the relay's log has its place")

@@ -1,0 +1,148 @@
+"""What people can do with the queue, over plain JSON-able data.
+
+Called by the API, and by the command line when no relay runs. It checks what it is given, asks the desk, and shows the
+answer; refusals are `Refusal`. It never touches the spool but through its ports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from relay.api.problem import Refusal
+from relay.api.views import acted_json, message_json, page_json, stats_json
+from relay.config.types import seconds
+from relay.model import ENDED, State
+from relay.ports import Clock, Desk, Explain, Filter
+
+ACTIONS = ("retry", "hold", "release", "cancel", "reroute")
+MAX_PAGE = 1000
+_KEYS = frozenset({"id", "from", "to", "provider", "state", "older", "ended"})
+
+JSON = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operations:
+    """`providers`: names of those that exist now."""
+
+    desk: Desk
+    explanations: Explain
+    providers: Callable[[], Collection[str]]
+    clock: Clock
+
+    async def list(self, where: Mapping[str, Any], *, limit: int = 100, after: str = "") -> JSON:
+        """A page, oldest first. `where`: see `parse_filter`."""
+        if not 1 <= limit <= MAX_PAGE:
+            raise Refusal(422, f"limit must be 1 to {MAX_PAGE}", [("limit", f"must be 1 to {MAX_PAGE}")])
+        page = await self.desk.find(parse_filter(where, self.clock()), limit=limit, after=after)
+        return page_json(page, self._why)
+
+    async def show(self, message: str) -> JSON:
+        """One message with its timeline; also of history."""
+        view = await self.desk.show(message)
+        if view is None:
+            raise unknown_message(message)
+        return message_json(view, self._why, timeline=True)
+
+    async def act(self, action: str, where: Mapping[str, Any], *, provider: str = "", dry_run: bool = False) -> JSON:
+        """Act on all that match; an empty `where` is everything."""
+        self._check(action, provider)
+        now = self.clock()
+        acted = await self.desk.act(action, parse_filter(where, now), now, provider=provider, dry_run=dry_run)
+        return acted_json(action, acted, dry_run=dry_run)
+
+    async def act_on(self, message: str, action: str, *, provider: str = "") -> JSON:
+        """Act on one message, which must exist (404) and allow it (409)."""
+        result = await self.act(action, {"id": message}, provider=provider)
+        if result["changed"]:
+            return {"id": message, "action": action}
+        view = await self.desk.show(message)
+        if view is None:
+            raise unknown_message(message)
+        why = result["skipped"].get(message) or f"it is {view.state}"
+        raise Refusal(409, f"{action} does not apply to message {message}: {why}")
+
+    async def stats(self) -> JSON:
+        return stats_json(await self.desk.stats(), self.clock())
+
+    def explain(self, *, sender: str, recipient: str, size: int = 0, client: str = "") -> Mapping[str, Any]:
+        """Where a message from `sender` to `recipient` would go now, and why."""
+        given = {"from": sender, "to": recipient, "client": client}
+        errors = [(name, "must be one line of printable text") for name, text in given.items() if not _clean(text)]
+        errors += [("size", "must not be negative")] if size < 0 else []
+        if errors:
+            raise Refusal(422, "the question cannot be read", errors)
+        now = self.clock()
+        return self.explanations.explain(sender=sender, recipient=recipient, size=size, client=client, now=now)
+
+    def _why(self, lane: str) -> str:
+        return self.explanations.why(lane, self.clock())
+
+    def _check(self, action: str, provider: str) -> None:
+        if action not in ACTIONS:
+            raise Refusal(422, f"there is no action {_shown(action)}", [("action", f"one of {', '.join(ACTIONS)}")])
+        if action != "reroute" and provider:
+            raise Refusal(422, f"{action} takes no provider to go to", [("provider", "only for reroute")])
+        if action == "reroute" and provider not in self.providers():
+            known = ", ".join(sorted(self.providers())) or "there is none"
+            raise Refusal(422, "reroute needs a provider that exists", [("provider", f"one of: {known}")])
+
+
+def unknown_message(message: str) -> Refusal:
+    return Refusal(404, f"there is no message {_shown(message)}, or it was pruned from the history")
+
+
+def parse_filter(given: Mapping[str, Any], now: float) -> Filter:
+    """A filter from `id from to provider state older ended`; `state` one or several, `older` a duration like 10m.
+
+    Ended messages are looked at only when `ended` is true or `state` names an ended one.
+    """
+    errors = [(key, "is no filter") for key in given if key not in _KEYS]
+    states: tuple[State, ...] = ()
+    older: float | None = None
+    try:
+        states = _states(given.get("state") or ())
+    except ValueError as error:
+        errors.append(("state", str(error)))
+    try:
+        older = now - seconds(given["older"]) if given.get("older") else None
+    except ValueError:
+        errors.append(("older", "must be a duration such as 30s, 10m, 2h or 5d"))
+    errors += [(key, "must be one line of printable text") for key in _TEXTS if not _clean(given.get(key) or "")]
+    if errors:
+        raise Refusal(422, "the filter cannot be read", errors)
+    return Filter(
+        id=str(given.get("id") or "").lower(),
+        sender=_text(given, "from"),
+        recipient=_text(given, "to"),
+        provider=_text(given, "provider"),
+        states=states,
+        older=older,
+        ended=bool(given.get("ended")) or not ENDED.isdisjoint(states),
+    )
+
+
+_TEXTS = ("id", "from", "to", "provider")
+
+
+def _text(given: Mapping[str, Any], key: str) -> str:
+    return str(given.get(key) or "")
+
+
+def _clean(text: object) -> bool:
+    """Nothing that matches control characters or lone surrogates is anyone's address or name (hazard H1)."""
+    return isinstance(text, str) and text.isprintable()
+
+
+def _states(given: Any) -> tuple[State, ...]:
+    wanted = (given,) if isinstance(given, str) else tuple(given)
+    unknown = [name for name in wanted if name not in set(State)]
+    if unknown:
+        raise ValueError(f"must be one of {', '.join(State)}")
+    return tuple(State(name) for name in wanted)
+
+
+def _shown(text: str) -> str:
+    return ascii(text[:80])

@@ -1,0 +1,41 @@
+"""What the API is built from.
+
+Filled by `app`, given to `create_app`. Ports and functions only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from relay.api.operations import Operations
+from relay.ports import Clock, Desk, Explain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """`mode`: relay | capture. `checks`: name to "ok", or to what is wrong and how to mend it. All ok: ready."""
+
+    mode: str
+    checks: Mapping[str, str]
+
+    @property
+    def ready(self) -> bool:
+        return all(found == "ok" for found in self.checks.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiParts:
+    """`metrics`: the text format of Prometheus. `providers`: names of those that exist now."""
+
+    desk: Desk
+    explain: Explain
+    readiness: Callable[[], Awaitable[Readiness]]
+    metrics: Callable[[], Awaitable[bytes]]
+    providers: Callable[[], Collection[str]]
+    clock: Clock
+    version: str
+
+    @property
+    def operations(self) -> Operations:
+        return Operations(desk=self.desk, explanations=self.explain, providers=self.providers, clock=self.clock)

@@ -1,0 +1,38 @@
+"""Refusals: what a request gets that cannot be done, as an RFC 9457 problem document.
+
+Raised by operations, shown by the API and, as a sentence, by the command line. It never holds a traceback or anything
+that the caller did not send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+MEDIA_TYPE = "application/problem+json"
+
+# RFC 9110 15.5 renamed these; Python before 3.13 has the old phrases.
+_TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+
+
+class Refusal(Exception):
+    """`detail`: cause and fix in a sentence. `errors`: at 422, (location, message) of each field that is wrong."""
+
+    def __init__(self, status: int, detail: str, errors: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.errors = tuple(errors)
+
+
+def problem(status: int, detail: str, instance: str, errors: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    """RFC 9457 3.1. `type` is about:blank: the status code is the whole type, so `title` is its phrase (4.2.1)."""
+    document: dict[str, Any] = {
+        "type": "about:blank",
+        "title": _TITLES.get(status) or HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": instance,
+    }
+    return document | ({"errors": list(errors)} if errors else {})

@@ -1,0 +1,74 @@
+"""A real server on a unix socket and a port, over a fake desk."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from relay.api.app import create_app
+from relay.api.parts import ApiParts, Readiness
+from relay.api.server import HttpServer
+from relay.api.sockets import control_socket, tcp_socket
+from relay.model import State
+from tests.desk import NOW, FakeDesk, FakeExplain, message
+
+
+@dataclass
+class Running:
+    """A served API and what stands behind it."""
+
+    control: Path
+    port: int
+    desk: FakeDesk = field(default_factory=FakeDesk)
+    explain: FakeExplain = field(default_factory=FakeExplain)
+    readiness: Readiness = field(default_factory=lambda: Readiness(mode="relay", checks={}))
+
+
+MESSAGES = (
+    message("0a", State.QUEUED),
+    message("0b", State.DEFERRED, reason="451 4.3.0 busy", provider="primary"),
+    message("0c", State.HELD, sender="", address="carol@c.example"),
+    message("0d", State.CAPTURED, received_at=NOW - 7200),
+    message("0e", State.ACCEPTED, ended_at=NOW - 5),
+)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+    tcp = tcp_socket("127.0.0.1", 0)
+    control = tmp_path_factory.mktemp("spool") / "relay.sock"
+    running = Running(control, tcp.getsockname()[1])
+
+    async def readiness() -> Readiness:
+        return running.readiness
+
+    async def metrics() -> bytes:
+        return b"relay_build_info 1\n"
+
+    parts = ApiParts(
+        desk=running.desk,
+        explain=running.explain,
+        readiness=readiness,
+        metrics=metrics,
+        providers=lambda: ("primary", "backup"),
+        clock=lambda: NOW,
+        version="0.1.0",
+    )
+    server = HttpServer(create_app(parts), tcp=tcp, control=control_socket(control))
+    await server.start()
+    yield running
+    await server.stop()
+
+
+@pytest.fixture
+def api(served: Running) -> Running:
+    """As if freshly started."""
+    served.desk.messages = {view.id: view for view in MESSAGES}
+    served.desk.acts.clear()
+    served.explain.stuck = {"default:7": "primary: circuit open"}
+    served.readiness = Readiness(mode="relay", checks={"spool": "ok"})
+    return served
