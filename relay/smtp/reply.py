@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from relay.model import Reply
@@ -15,6 +16,7 @@ MAX_LINE: Final = 12_288  # RFC 4954 section 4: the longest line any extension a
 MAX_LINES: Final = 100
 MAX_REPLY: Final = 65_536
 MAX_TEXT: Final = 2_000  # of what is kept; a reply is stored with every recipient it was for
+MAX_OFTEN: Final = 100
 MAX_OWN: Final = 510  # RFC 5321 4.5.3.1.5, without CRLF
 
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
@@ -88,7 +90,8 @@ class ReplyParser:
         self._code = code
         self._lines.append(text or b"")
         if more != b"-":
-            done.append(_parsed(int(code), tuple(self._lines)))
+            parse = _parsed_often if self._size <= MAX_OFTEN else _parsed
+            done.append(parse(int(code), tuple(self._lines)))
             self._lines.clear()
             self._size = 0
         return ""
@@ -107,6 +110,10 @@ def _parsed(code: int, lines: tuple[bytes, ...]) -> ParsedReply:
         if text:
             texts.append(text)
     return ParsedReply(Reply(code=code, enhanced=enhanced, text=" / ".join(texts)[:MAX_TEXT]), lines)
+
+
+# "250 2.1.5 Ok" and its like come thousands of times a second; what is long is rarely the same again.
+_parsed_often = lru_cache(maxsize=256)(_parsed)
 
 
 def printable(raw: bytes) -> str:

@@ -13,8 +13,7 @@ from relay.smtp.headers import rewrite, scan
 from relay.smtp.parameters import parse_mail_parameters, parse_rcpt_parameters
 from relay.smtp.reply import ProtocolError, ReplyParser, format_reply
 
-settings.register_profile("smtp", deadline=None, max_examples=300)
-settings.load_profile("smtp")
+thoroughly = settings(deadline=None, max_examples=300)
 
 END = b"\r\n.\r\n"
 # Made of what matters, so that the cases that matter come up.
@@ -47,6 +46,7 @@ def model(raw: bytes) -> tuple[bytes, bytes]:
     return (b"" if empty else content), rest
 
 
+@thoroughly
 @given(streams, cuts, st.sampled_from(["normalize", "reject"]), st.sampled_from([5, 1000]))
 @example(b"a\r\r\n.\r\nb", [], "normalize", 1000)
 @example(b"a\r\n.\n.\r\n", [2, 4], "normalize", 1000)
@@ -62,6 +62,7 @@ def test_A1_A7_decoder_whole_is_decoder_in_pieces(raw, at, policy, max_size):
     assert results[0] == results[1] == results[2]
 
 
+@thoroughly
 @given(streams)
 def test_A2_decoder_does_what_the_specification_says(raw):
     decoder, wire = decode([raw + END], "normalize", 1 << 20)
@@ -72,6 +73,7 @@ def test_A2_decoder_does_what_the_specification_says(raw):
     assert decoder.size == len(content)
 
 
+@thoroughly
 @given(streams, cuts)
 def test_L14_round_trip(content, at):
     wire = stuff(content)
@@ -90,6 +92,7 @@ address_bytes = st.one_of(
 )
 
 
+@thoroughly
 @given(address_bytes, st.binary(max_size=10), st.booleans(), st.booleans())
 def test_B10_address_judged_is_what_goes_on_the_wire(inner, rest, utf8, null):
     raw = b"<" + inner + b"> " + rest
@@ -105,6 +108,7 @@ def test_B10_address_judged_is_what_goes_on_the_wire(inner, rest, utf8, null):
         assert result.code in (501, 553)
 
 
+@thoroughly
 @given(st.binary(max_size=60), st.booleans())
 def test_B8_parameters_parse_or_are_refused(rest, utf8):
     for result in (parse_mail_parameters(rest), parse_rcpt_parameters(rest, utf8=utf8)):
@@ -133,6 +137,7 @@ def replies(chunks) -> tuple[list[Reply], bool]:
     return got, False
 
 
+@thoroughly
 @given(reply_streams, cuts)
 def test_F_replies_parse_or_protocol_error_however_cut(data, at):
     got, broken = replies([data])
@@ -140,6 +145,7 @@ def test_F_replies_parse_or_protocol_error_however_cut(data, at):
     assert all(reply.text.isprintable() for reply in got)
 
 
+@thoroughly
 @given(st.integers(200, 599), st.text(max_size=600))
 def test_A6_our_replies_are_one_line_that_parses(code, text):
     line = format_reply(Reply(code=code, enhanced="", text=text))
@@ -154,6 +160,7 @@ header_streams = st.lists(
 ).map(b"".join)
 
 
+@thoroughly
 @given(header_streams)
 def test_E6_scan_and_rewrite_take_anything(head):
     scan(head, frozenset({"from", "x"}))
