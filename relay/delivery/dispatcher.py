@@ -1,0 +1,299 @@
+"""The brain: which provider a message goes to now, or why it has to wait.
+
+Called by spool (place), worker (appetite, choose, finished) and app (probes, reload). Never waits and does no I/O;
+state changes when something is decided, so callers need no locks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from random import Random
+from typing import Any
+
+from relay.delivery import explain
+from relay.delivery.attempt import Attempt, Park, Send, Tried
+from relay.delivery.limits import Meter
+from relay.delivery.order import PATIENCE, Option, alone, origin, park_until, pick, reasons, walk
+from relay.delivery.policy import DeliveryPolicy
+from relay.delivery.provider import MOST_IN_FLIGHT, ProviderState
+from relay.delivery.retry import NEVER, warn_at
+from relay.delivery.router import Path, Router
+from relay.delivery.status import ProviderStatus, status
+from relay.events import FailedOver, Observer
+from relay.model import (
+    Appetite,
+    Berth,
+    DeliveryOutcome,
+    Fault,
+    Message,
+    Provider,
+    Recipient,
+    Reservation,
+    Rewrite,
+    Route,
+    State,
+    Submission,
+    Usage,
+    Verdict,
+)
+
+
+class Dispatcher:
+    """`capture`: no provider exists anywhere, new mail is only kept. `policy` and the rest change by `replace`."""
+
+    def __init__(
+        self,
+        providers: Iterable[Provider],
+        routes: Sequence[Route],
+        policy: DeliveryPolicy,
+        *,
+        rng: Random,
+        observe: Observer,
+        capture: bool = False,
+    ) -> None:
+        self.policy = policy
+        self._rng = rng
+        self._observe = observe
+        self._in_flight = 0
+        self._meters: dict[str, Meter] = {}
+        self._states: dict[str, ProviderState] = {}
+        self.replace(providers, routes, policy, now=0.0, capture=capture)
+
+    def replace(
+        self,
+        providers: Iterable[Provider],
+        routes: Sequence[Route],
+        policy: DeliveryPolicy,
+        *,
+        now: float,
+        capture: bool = False,
+    ) -> None:
+        """Live reload. An unchanged provider keeps its state, a changed one that was out is probed at once."""
+        old = self._states
+        self.policy = policy
+        self.capture = capture
+        self._states = {p.name: self._state(p, old.get(p.name), now) for p in providers}
+        self._router = Router(routes)
+        self._candidates = {key: self._of(path) for key, path in self._router.paths.items()}
+
+    def load(self, usage: Iterable[Usage]) -> None:
+        """What was used of the quotas before this process started."""
+        for used in usage:
+            if used.provider in self._meters:
+                self._meters[used.provider].load(used)
+
+    @property
+    def header_names(self) -> frozenset[str]:
+        """Lower-case names of the headers that routes match on."""
+        return self._router.header_names
+
+    # New mail.
+
+    def place(self, submission: Submission) -> Sequence[Berth]:
+        """Which lanes a new message lies in, and whether it may go to a worker at once (ports.Placement)."""
+        message = submission.message
+        groups = self._router.groups(
+            message.envelope.sender, message.envelope.recipients, message.source, submission.headers
+        )
+        return [self._berth(path, recipients, message) for path, recipients in groups]
+
+    def _berth(self, path: Path, recipients: tuple[Recipient, ...], message: Message) -> Berth:
+        lane = path.lane(message.source)
+        if self.capture:
+            return Berth(lane=lane, recipients=recipients, state=State.CAPTURED, ready=False, deadline=NEVER)
+        now = message.received_at
+        ready = any(state.obstacle(now) is None for state in self._candidates[path.key])
+        due = min(message.expires_at, warn_at(message, self.policy.retry))
+        return Berth(lane=lane, recipients=recipients, ready=ready, deadline=due)
+
+    # Mail that is owed.
+
+    def appetite(self, now: float) -> Appetite:
+        """What a worker can take now. Call `choose` on what it was given before asking again."""
+        room = {key: self._room(candidates, now) for key, candidates in self._candidates.items()}
+        return Appetite(total=max(0, MOST_IN_FLIGHT - self._in_flight), room=room)
+
+    def choose(self, attempt: Attempt, now: float) -> Send | Park:
+        """What to do with the entry now; routes are looked up anew, so a repaired configuration counts at once."""
+        message = attempt.entry.message
+        envelope = message.envelope
+        parks: list[Park] = []
+        for path, recipients in self._router.groups(envelope.sender, attempt.pending, message.source, attempt.headers):
+            step = self._choose(path, recipients, attempt, now)
+            if isinstance(step, Send):
+                return step
+            parks.append(step)
+        return min(parks, key=lambda park: park.until)
+
+    def finished(self, send: Send, outcomes: Sequence[DeliveryOutcome], now: float) -> Tried:
+        """A Send is over: give back its place, end its reservation, learn. No outcomes: it was never made."""
+        self._in_flight -= 1
+        state = self._states.get(send.provider)
+        if state is not None:
+            state.in_flight = max(0, state.in_flight - 1)
+        spent = None
+        if send.reservation is not None:
+            taken = _taken(outcomes, send.reservation)
+            spent = self._meters[send.provider].settle(send.reservation, taken, now)
+        self.learned(send.provider, outcomes, now, size=send.size)
+        return Tried(send=send, outcomes=tuple(outcomes), spent=spent)
+
+    def learned(self, provider: str, outcomes: Sequence[DeliveryOutcome], now: float, *, size: int = 0) -> None:
+        """What outcomes say about the provider. `finished` calls it; `size`: of the message, 0 if unknown."""
+        state = self._states.get(provider)
+        if state is not None:
+            state.learn(outcomes, size, now)
+
+    def wakes_at(self, now: float) -> float | None:
+        """When room may appear by itself (a minute over, a pause, a quota), None: never. For the worker's wait."""
+        obstacles = [state.obstacle(now) for state in self._states.values()]
+        return min((o.until for o in obstacles if o is not None and o.until > now), default=None)
+
+    # Probes: the app makes them, by its own timer.
+
+    def next_probe(self) -> float | None:
+        """When `probes_due` will next have something, None: nothing is out."""
+        return min((at for state in self._states.values() if (at := state.probe_at)), default=None)
+
+    def probes_due(self, now: float) -> list[Provider]:
+        """Providers to be probed now, with EHLO and AUTH. They are the caller's until it says `probed`."""
+        due = [state for state in self._states.values() if 0 < state.probe_at <= now]
+        for state in due:
+            state.probing(now)
+        return [state.provider for state in due]
+
+    def probed(self, provider: str, outcome: DeliveryOutcome | None, now: float) -> None:
+        """What a probe found, also one that people asked for. None: all well."""
+        state = self._states.get(provider)
+        if state is not None:
+            state.probed(outcome, now)
+
+    # For people.
+
+    def statuses(self, now: float) -> tuple[ProviderStatus, ...]:
+        return tuple(status(state, now) for state in self._states.values())
+
+    def explain(self, *, sender: str, recipient: str, size: int, client: str, now: float) -> Mapping[str, Any]:
+        """The walk that `choose` would make for such a message, with reasons (ports.Explain)."""
+        path, assumed = self._router.guess(sender, recipient, client)
+        message = explain.example(sender, recipient, size, client, now)
+        options = walk(self._candidates[path.key], message, (), (), now)
+        chosen = pick(options, message, False)
+        question = explain.Question(message=message, path=path, assumed=assumed, capture=self.capture)
+        return explain.answer(question, options, chosen, now)
+
+    def why(self, lane: str, now: float) -> str:
+        """Why nothing of this lane moves and what happens next, or "" when it can."""
+        if self.capture:
+            return explain.CAPTURED
+        candidates = self._candidates.get(lane.partition(":")[0])
+        return "" if candidates is None else explain.standstill(candidates, now)
+
+    def hosts(self) -> Mapping[str, str]:
+        """Host names by provider, for reports."""
+        return {name: state.provider.host for name, state in self._states.items()}
+
+    # Inside.
+
+    def _state(self, provider: Provider, old: ProviderState | None, now: float) -> ProviderState:
+        if old is not None and old.provider == provider:
+            old.circuit.policy = self.policy.circuit
+            return old
+        meter = self._meters.setdefault(provider.name, Meter(provider.name, provider.limits))
+        meter.limits = provider.limits
+        state = ProviderState(provider, self.policy.circuit, meter, self._observe)
+        if old is not None:
+            state.inherit(old, now)
+        return state
+
+    def _of(self, path: Path) -> tuple[ProviderState, ...]:
+        """The candidates of a path in order. A route that names a provider means it, active or not."""
+        named = [self._states[name] for name in path.providers if name in self._states]
+        found = named if path.providers else [s for s in self._states.values() if s.provider.active]
+        return tuple(sorted(found, key=lambda state: state.provider.priority))
+
+    def _room(self, candidates: Sequence[ProviderState], now: float) -> int:
+        """Room of the tier that mail of this lane would go to now.
+
+        Behind a tier that paces us the next one counts too: what has waited long enough goes there. Not behind one
+        that is merely busy, or entries would be claimed only to be put back.
+        """
+        for _, tier in groupby(candidates, key=lambda state: state.provider.priority):
+            seen = [(state, state.obstacle(now)) for state in tier]
+            if any(obstacle is None for _, obstacle in seen):
+                return sum(state.room(now) for state, obstacle in seen if obstacle is None)
+            if any(obstacle is not None and obstacle.kind == "busy" for _, obstacle in seen):
+                return 0
+        return 0
+
+    def _choose(self, path: Path, recipients: tuple[Recipient, ...], attempt: Attempt, now: float) -> Send | Park:
+        message, owed = attempt.entry.message, attempt.entry.owed
+        pinned = self._states.get(owed.pin) if owed.pin else None
+        candidates = (pinned,) if pinned else self._candidates[path.key]
+        options = walk(candidates, message, attempt.avoid, attempt.refused, now)
+        impatient = now - (owed.since or message.received_at) >= PATIENCE
+        chosen = pick(options, message, impatient)
+        if chosen is None:
+            return _park(options, path.lane(message.source), owed.since or message.received_at, impatient, now)
+        return self._send(chosen, options, path, recipients, attempt, now)
+
+    def _send(
+        self,
+        chosen: Option,
+        options: Sequence[Option],
+        path: Path,
+        recipients: tuple[Recipient, ...],
+        attempt: Attempt,
+        now: float,
+    ) -> Send:
+        message, refused = attempt.entry.message, attempt.refused
+        state = chosen.state
+        recipients = recipients[: state.most_recipients(len(recipients), now)]
+        before = origin(options, chosen)
+        send = Send(
+            provider=state.provider.name,
+            recipients=recipients,
+            sender=_sender(message, path.rewrite),
+            lane=path.lane(message.source),
+            size=message.size,
+            rewrite=path.rewrite,
+            reservation=self._reserve(state, len(recipients), now),
+            alone=alone(options, chosen, refused),
+            failed_over_from=before.state.provider.name if before else "",
+            reason=before.obstacle.reason if before and before.obstacle else "",
+        )
+        state.in_flight += 1
+        self._in_flight += 1
+        if before:
+            self._observe(
+                FailedOver(message=message.id, origin=send.failed_over_from, target=send.provider, reason=send.reason)
+            )
+        return send
+
+    def _reserve(self, state: ProviderState, recipients: int, now: float) -> Reservation | None:
+        limits = state.provider.limits
+        if not limits.metered:
+            return None
+        amount = recipients if limits.count == "recipients" else 1
+        return state.meter.reserve(amount, now, self._rng.getrandbits(62))
+
+
+def _park(options: Sequence[Option], lane: str, since: float, impatient: bool, now: float) -> Park:
+    waiting = not impatient and any(option.obstacle and option.obstacle.paces for option in options)
+    until = park_until(options, now)
+    if waiting and len(options) > 1:
+        until = min(until, since + PATIENCE)
+    return Park(until=max(until, now), reason=reasons(options), lane=lane, waiting=waiting)
+
+
+def _sender(message: Message, rewrite: Rewrite | None) -> str:
+    """The null sender stays null whatever a route says: a bounce must never be answered (hazard E2)."""
+    sender = message.envelope.sender
+    return rewrite.envelope_from if sender and rewrite and rewrite.envelope_from else sender
+
+
+def _taken(outcomes: Sequence[DeliveryOutcome], reservation: Reservation) -> int:
+    """How much of a reservation was used. UNCERTAIN counts as spent: the provider may well have counted it."""
+    used = sum(o.verdict is Verdict.ACCEPTED or o.fault is Fault.UNCERTAIN for o in outcomes)
+    return min(used, reservation.amount)

@@ -1,0 +1,55 @@
+"""When to try again, when to warn, when to give up.
+
+Called by settle and dispatcher. Never reads a clock: `now` and `uptime` are passed in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from relay.model import Message, Owed, State
+
+NEVER = 1e12
+"""A deadline that does not come (the year 33658): finite, so that it sorts and stores like any other time."""
+
+RECHECK = 60.0
+"""Seconds until a passed deadline that could not be acted on is judged again, so that it is not handed out for ever."""
+
+STEADY_UPTIME = 300.0
+STEADY_TRIES = 3
+"""Hazard G7: before either of these nothing expires, or one step of the clock would end a whole queue."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """Seconds. After try n it waits `first * factor ** (n - 1)`, at most `max`, less up to a fifth of jitter."""
+
+    first: float = 30.0
+    factor: float = 2.0
+    max: float = 3600.0
+    give_up_after: float = 5 * 86400.0
+    warn_after: float = 4 * 3600.0
+
+
+def backoff(tries: int, policy: RetryPolicy, rng: Random) -> float:
+    """Seconds to wait after so many tries (0 counts as 1). Jitter only shortens: never longer than `policy.max`."""
+    steps = min(max(tries, 1) - 1, 64)  # beyond this every factor above 1 is at its maximum; a float must not overflow
+    return min(policy.first * policy.factor**steps, policy.max) * rng.uniform(0.8, 1.0)
+
+
+def warn_at(message: Message, policy: RetryPolicy) -> float:
+    return message.received_at + policy.warn_after
+
+
+def deadline(message: Message, owed: Owed, policy: RetryPolicy, now: float) -> float:
+    """When a warning or the expiry is next to be judged. Held and captured mail waits for people, for ever."""
+    if owed.state in (State.HELD, State.CAPTURED):
+        return NEVER
+    due = message.expires_at if owed.warned else min(message.expires_at, warn_at(message, policy))
+    return due if due > now else now + RECHECK
+
+
+def steady(tries: int, uptime: float) -> bool:
+    """Whether the clock may be believed about how long this has taken."""
+    return tries >= STEADY_TRIES or uptime >= STEADY_UPTIME

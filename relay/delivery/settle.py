@@ -1,0 +1,76 @@
+"""What an attempt leaves behind, as one settlement: the usual case at once, everything else by the ledger.
+
+Called by worker with everything that happened under one lease. Never stores, sends or asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from relay.delivery.attempt import Park, Tried
+from relay.delivery.ledger import Ledger, Setting, Settled, accepted, addresses, attempt_events, relayed
+from relay.delivery.retry import backoff, deadline
+from relay.model import DeliveryOutcome, Lease, Owed, Settlement, State, TimelineEvent, Verdict
+
+MOST_CRASHES = 3
+
+
+def settle(lease: Lease, tried: Sequence[Tried], park: Park | None, setting: Setting) -> Settled:
+    """`tried`: the transactions made under this lease, in order. `park`: what the dispatcher answered last, if that."""
+    if len(tried) == 1 and park is None and _clean(lease, tried[0].outcomes):
+        return _delivered(lease, tried[0], setting.now)
+    return Ledger(lease, tried, park, setting).close()
+
+
+def crashed(lease: Lease, error: str, setting: Setting, tried: Sequence[Tried] = ()) -> Settled:
+    """An exception while the entry was handled, a bug: try again later, hold it the third time."""
+    owed = lease.entry.owed
+    crashes = owed.crashes + 1
+    due = setting.now + backoff(crashes, setting.policy.retry, setting.rng)
+    state = State.HELD if crashes >= MOST_CRASHES else State.DEFERRED
+    remainder = replace(owed, crashes=crashes, state=state, due_at=due, since=due, reason=f"internal error: {error}")
+    return _set_aside(lease, remainder, "crashed" if state is State.DEFERRED else "held", setting, tried)
+
+
+def held(lease: Lease, reason: str, setting: Setting, tried: Sequence[Tried] = ()) -> Settled:
+    """Set aside for people, for `reason`; it leaves only by their hand and never expires."""
+    return _set_aside(lease, replace(lease.entry.owed, state=State.HELD, reason=reason), "held", setting, tried)
+
+
+def _set_aside(lease: Lease, owed: Owed, kind: str, setting: Setting, tried: Sequence[Tried]) -> Settled:
+    """All of it but what `tried` has already handed over: that must not be sent twice because of a bug of ours."""
+    taken = {o.recipient.address: o for one in tried for o in one.outcomes if o.verdict is Verdict.ACCEPTED}
+    left = tuple(recipient for recipient in owed.recipients if recipient.address not in taken)
+    due = deadline(lease.entry.message, owed, setting.policy.retry, setting.now)
+    event = TimelineEvent(at=setting.now, kind=kind, recipients=addresses(left), detail=owed.reason)
+    return Settled(
+        settlement=Settlement(
+            token=lease.token,
+            ended=tuple(accepted(outcome) for outcome in taken.values()),
+            remainders=(replace(owed, recipients=left, deadline=due),) if left else (),
+            usage=tuple(one.spent for one in tried if one.spent),
+            events=(*(event for one in tried for event in attempt_events(one, setting.now)), event),
+        )
+    )
+
+
+# The usual case: one transaction, all accepted.
+
+
+def _clean(lease: Lease, outcomes: Sequence[DeliveryOutcome]) -> bool:
+    return len(outcomes) == len(lease.entry.owed.recipients) and all(
+        outcome.verdict is Verdict.ACCEPTED for outcome in outcomes
+    )
+
+
+def _delivered(lease: Lease, tried: Tried, now: float) -> Settled:
+    return Settled(
+        settlement=Settlement(
+            token=lease.token,
+            ended=tuple([accepted(outcome) for outcome in tried.outcomes]),
+            usage=(tried.spent,) if tried.spent else (),
+            events=tuple(attempt_events(tried, now)),
+        ),
+        notices=relayed(lease.entry.message, tried.outcomes, now),
+    )

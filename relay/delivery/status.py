@@ -1,0 +1,41 @@
+"""A provider as metrics, the API and people see it at one moment.
+
+Made by dispatcher for observe and api. Changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from relay.delivery.provider import ProviderState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderStatus:
+    """A provider as metrics and people see it. `quota`: what remains, by window. `reason`: why it is not used."""
+
+    name: str
+    healthy: bool
+    circuit: str
+    suspended: bool
+    in_flight: int
+    window: int
+    quota: Mapping[str, int]
+    reason: str = ""
+    until: float = 0.0
+
+
+def status(state: ProviderState, now: float) -> ProviderStatus:
+    barrier, obstacle = state.barrier(), state.obstacle(now)
+    return ProviderStatus(
+        name=state.provider.name,
+        healthy=barrier is None,
+        circuit=state.circuit.state,
+        suspended=state.suspension.reply is not None,
+        in_flight=state.in_flight,
+        window=state.window,
+        quota=state.meter.left(now),
+        reason=obstacle.reason if obstacle else "",
+        until=obstacle.until if obstacle else 0.0,
+    )
