@@ -157,6 +157,7 @@ class Berth:
     """Where part of a new message lies in the queue: these recipients, in this lane, in this state.
 
     `ready`: it may go to a worker at once if nothing older is due in its lane ("born leased"). `deadline`: as in Owed.
+    `due_at`: not before (scheduled mail), 0: at once.
     """
 
     lane: str
@@ -164,6 +165,7 @@ class Berth:
     state: State = State.QUEUED
     ready: bool = True
     deadline: float = 0.0
+    due_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
