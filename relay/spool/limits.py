@@ -1,0 +1,65 @@
+"""How much the spool takes, and what it answers when it takes no more. Shared by both spools.
+
+Used at every acceptance. It measures nothing itself: sizes and free bytes are told to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relay.model import Reply
+
+KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
+
+FULL = Reply(code=452, enhanced="4.3.1", text="Insufficient storage, try again later")
+BUSY = Reply(code=452, enhanced="4.3.1", text="Too many messages at once, try again later")
+BROKEN = Reply(code=451, enhanced="4.3.0", text="Storage failed, try again later")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolLimits:
+    """`low_disk`: free bytes below which nothing is taken, max(512 MiB, 2 x the largest message).
+
+    `max_size`: of live messages, in bytes. `keep`, `max_messages`: of history, seconds and rows. `uncommitted`:
+    messages on their way to the disk. `unclaimed`: new mail held ready for a worker. `cache`: bytes of bodies in memory.
+    """
+
+    max_size: int = 10 * GiB
+    low_disk: int = 512 * MiB
+    keep: float = 7 * 86400.0
+    max_messages: int = 1_000_000
+    captured_messages: int = 10_000
+    captured_bytes: int = GiB
+    uncommitted: int = 1000
+    unclaimed: int = 1000
+    cache: int = 32 * MiB
+
+
+class Gauge:
+    """Live bytes, free bytes, and what follows from them for new mail."""
+
+    def __init__(self, limits: SpoolLimits, free: int, live: int = 0) -> None:
+        self.limits = limits
+        self.live = live
+        self.free = free
+        self.uncommitted = 0
+        self.failure = ""
+
+    def admits(self, size: int) -> Reply | None:
+        """None, or why a message of so many bytes (0: unknown) is refused."""
+        if self.failure:
+            return BROKEN
+        if self.live + size > self.limits.max_size or self.free - size < self.limits.low_disk:
+            return FULL
+        return None
+
+    def takes(self, messages: int, size: int) -> Reply | None:
+        """As `admits`, for so many messages that are here now."""
+        if self.uncommitted + messages > self.limits.uncommitted:
+            return BUSY
+        return self.admits(size)
+
+    def grow(self, size: int) -> None:
+        """A message came; free bytes are only measured now and then, so it counts there, too."""
+        self.live += size
+        self.free -= size

@@ -1,0 +1,183 @@
+"""How messages, debts and the past are written in the database: compact JSON beside the columns that SQL looks at.
+
+Used by the parts of the SQLite spool. It does no SQL; what it writes it reads back, and fields added to the model later
+take their defaults when old rows are read.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from relay.db.changes import Change, Kind
+from relay.model import Ended, Envelope, Message, MessageId, Owed, Recipient, Source, State, Submission, TimelineEvent
+from relay.spool.ids import decode
+from relay.spool.settling import RANK, STATES, WAITING
+from relay.spool.views import Gone, Past
+
+_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+_COLUMNS = {"recipients", "lane", "state", "due_at", "deadline", "since"}
+_DETAILS = {field.name: field.default for field in fields(Owed) if field.name not in _COLUMNS}
+_SENDING = RANK[State.SENDING]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Debt:
+    """An entry as it is to be inserted: what is owed, and whether it is leased from birth."""
+
+    owed: Owed
+    leased: bool = False
+
+
+# Messages
+
+
+def meta(message: Message) -> str:
+    """Envelope and source. The places of sender (0) and recipients (1) are known to the SQL of the desk."""
+    envelope, source = message.envelope, message.source
+    return _encode(
+        (
+            envelope.sender,
+            [(r.address, r.notify, r.orcpt) if r.notify or r.orcpt else (r.address,) for r in envelope.recipients],
+            envelope.eight_bit | envelope.utf8 << 1,
+            envelope.ret,
+            envelope.envid,
+            source.kind,
+            source.listener,
+            source.client,
+            source.user,
+        )
+    )
+
+
+def message(id_: MessageId, text: str, size: int, received_at: float, expires_at: float, prefix: bytes) -> Message:
+    """The message of a row. ValueError, TypeError, IndexError when the row is damaged."""
+    sender, recipients, flags, ret, envid, kind, listener, client, user = json.loads(text)
+    envelope = Envelope(
+        sender=sender,
+        recipients=tuple(
+            [Recipient(address=r[0], notify=r[1], orcpt=r[2]) if r[1:] else _plain(r) for r in recipients]
+        ),
+        eight_bit=bool(flags & 1),
+        utf8=bool(flags & 2),
+        ret=ret,
+        envid=envid,
+    )
+    source = Source(kind=kind, listener=listener, client=client, user=user)
+    return Message(
+        id=id_,
+        envelope=envelope,
+        prefix=prefix,
+        size=size,
+        source=source,
+        received_at=received_at,
+        expires_at=expires_at,
+    )
+
+
+def _plain(recipient: Sequence[str]) -> Recipient:
+    return Recipient(address=recipient[0])
+
+
+# Debts
+
+
+def details(owed: Owed, everybody: Sequence[Recipient]) -> str:
+    """What has no column of its own. `to`: places in the envelope, missing when it is owed to all of it."""
+    found: dict[str, Any] = {name: value for name, usual in _DETAILS.items() if (value := getattr(owed, name)) != usual}
+    if owed.since != owed.due_at:
+        found["since"] = owed.since
+    if owed.recipients != everybody:
+        places = {recipient: place for place, recipient in enumerate(everybody)}
+        found["to"] = [places[recipient] for recipient in owed.recipients]
+    return _encode(found) if found else "{}"
+
+
+def owed(text: str, lane: str, state: State, due_at: float, deadline: float, everybody: Sequence[Recipient]) -> Owed:
+    """The debt of a row. ValueError, TypeError, IndexError when the row is damaged."""
+    found = json.loads(text)
+    places = found.pop("to", None)
+    recipients = tuple(everybody) if places is None else tuple([everybody[place] for place in places])
+    since = found.pop("since", due_at)
+    kept: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
+    return Owed(recipients=recipients, lane=lane, state=state, since=since, due_at=due_at, deadline=deadline, **kept)
+
+
+def arrival(submission: Submission, debts: Sequence[Debt]) -> list[Change]:
+    """A new message with its entries; their parts count from 0."""
+    message, body = submission.message, submission.body
+    number = decode(message.id)
+    everybody = message.envelope.recipients
+    first, *others = debts
+    change = Change(
+        Kind.ARRIVE,
+        number,
+        0,
+        *_entry(first, everybody),
+        meta(message),
+        message.size,
+        message.received_at,
+        message.expires_at,
+        message.prefix,
+        zlib.crc32(body.data) if body.data is not None else 0,
+        body.data,
+    )
+    return [change, *(Change(Kind.OWE, number, None, *_entry(debt, everybody)) for debt in others)]
+
+
+def debt(number: int, owed: Owed, everybody: Sequence[Recipient]) -> Change:
+    """One more entry of a message."""
+    return Change(Kind.OWE, number, None, *_entry(Debt(owed=owed), everybody))
+
+
+def revision(number: int, part: int, owed: Owed, everybody: Sequence[Recipient]) -> Change:
+    """An entry that stays, changed."""
+    return Change(Kind.REVISE, number, part, *_entry(Debt(owed=owed), everybody))
+
+
+def _entry(debt: Debt, everybody: Sequence[Recipient]) -> tuple[str, int, int, float, float, str]:
+    owed = debt.owed
+    text = details(owed, everybody)
+    if debt.leased:
+        return owed.lane, _SENDING, 0, owed.due_at, owed.deadline, text
+    return owed.lane, RANK[owed.state], owed.state in WAITING, owed.due_at, owed.deadline, text
+
+
+def lease(number: int, part: int) -> Change:
+    return Change(Kind.LEASE, number, part)
+
+
+# The past
+
+
+def done(
+    number: int, part: int, at: float, ended: Sequence[Ended], events: Iterable[TimelineEvent], tries: int
+) -> Change:
+    """An entry is consumed; what became of its recipients and what happened goes to the record."""
+    items: list[object] = [(0, end.provider, end.recipient.address, RANK[end.state], end.reply, tries) for end in ended]
+    items += [(1, e.provider, e.at, e.kind, e.recipients, e.detail) for e in events]
+    state = min([RANK[end.state] for end in ended]) if ended else None
+    return Change(Kind.DONE, number, part, None, state, None, at, None, _encode(items)[1:-1])
+
+
+def note(number: int, event: TimelineEvent) -> Change:
+    """Something happened to a message that goes on."""
+    item = (1, event.provider, event.at, event.kind, event.recipients, event.detail)
+    return Change(Kind.NOTE, number, owed=_encode(item))
+
+
+def past(text: str) -> list[Past]:
+    """What `done` and `note` wrote, as a JSON array."""
+    return [_item(*item) for item in json.loads(text)]
+
+
+def _item(kind: int, provider: str, *rest: Any) -> Past:
+    if kind == 0:
+        address, rank, reply, tries = rest
+        ended = Ended(recipient=Recipient(address=address), state=STATES[rank], provider=provider, reply=reply)
+        return Gone(ended=ended, tries=tries)
+    at, what, recipients, detail = rest
+    return TimelineEvent(at=at, kind=what, provider=provider, recipients=tuple(recipients), detail=detail)
