@@ -1,136 +1,235 @@
-"""The log: one line for each thing that happened, as JSON, or for people when it goes to a terminal.
+"""What each event says in the log.
 
-`app` configures it and hands `LogObserver` to the rooms. It never logs a subject, content or a secret, and an event is
-always one line (hazards H8, H9). Lines of one turn of the event loop leave in one write; warnings leave at once.
+`LogObserver` is the Observer that `app` hands to the rooms. It decides words, fields and level; it never formats.
+Fields: `message` is the id everywhere; `from` and `to` are envelope addresses; `reply` is what the other side said.
 """
 
 from __future__ import annotations
 
-import asyncio
-import atexit
-import contextlib
-import logging
-import sys
-import time
-from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any, TextIO
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import structlog
-from structlog.typing import Processor
+from relay import events
+from relay.model import DeliveryOutcome, Fault, Reply, Verdict
+from relay.observe.logger import LEVELS, Log, configure
+from relay.observe.text import moment
 
-from relay.observe.stdlib import route_stdlib
-from relay.observe.text import Renderer, as_console, as_json, mask_fields, place_of
+__all__ = ["Log", "LogObserver", "account_hint", "configure"]
 
-Log = Any
-"""A structlog logger: `log.info("words", field=value)`. Its class is made at run time, so it has no better type."""
+SHOWN_RECIPIENTS = 20
+"""A line names at most so many recipients, then how many more: 1,000 would be a line of 250 KiB."""
 
-LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-Fields = MutableMapping[str, Any]
+SHOWN_TEXT = 500
+"""Characters of a reply; an upstream may send 64 KiB."""
 
 
-class Sink:
-    """Where lines go. Those of one turn of the running loop are one write; without a loop, each is one.
+def _some(addresses: Sequence[str]) -> list[str]:
+    if len(addresses) <= SHOWN_RECIPIENTS:
+        return list(addresses)
+    return [*addresses[:SHOWN_RECIPIENTS], f"and {len(addresses) - SHOWN_RECIPIENTS} more"]
 
-    A stream that is gone or full must not stop the mail: its lines are dropped.
-    """
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._lines: list[str] = []
-        self._scheduled = False
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN_TEXT else text[:SHOWN_TEXT] + "…"
 
-    def debug(self, line: str) -> None:
-        self._lines.append(line)
-        if not self._scheduled:
-            self._schedule()
 
-    info = debug
+def _word(outcome: DeliveryOutcome) -> str:
+    if outcome.verdict is Verdict.ACCEPTED:
+        return "delivered"
+    if outcome.fault is Fault.UNCERTAIN:
+        return "uncertain"
+    return str(outcome.verdict)
 
-    def warning(self, line: str) -> None:
-        self._lines.append(line)
-        self.flush()
 
-    error = critical = warning
+def account_hint(reply: Reply) -> str:
+    """Cause and fix, in a sentence, when a provider refuses our account."""
+    text = f"{reply.enhanced} {reply.text}".lower()
+    for sign, hint in _HINTS:
+        if sign in text:
+            return hint
+    return "the provider refuses our account: check username and password of this provider, then reload"
 
-    def flush(self) -> None:
-        self._scheduled = False
-        if not self._lines:
+
+# First match wins, on the enhanced code and text of the reply, lower case.
+_HINTS = (
+    (
+        "5.7.139",
+        "basic authentication is off here: enable SMTP AUTH for the mailbox, or use another provider",
+    ),
+    ("5.7.9", "an app password is needed: make one in the account's security settings and set it as password"),
+    ("application-specific", "an app password is needed: make one in the account's security settings and set it"),
+    ("5.7.30", "basic authentication was switched off here: use another way to authenticate or another provider"),
+    ("starttls", "the provider wants TLS before it talks: set tls: starttls, or implicit on port 465"),
+    ("authentication required", "the provider wants a login: set username and password of this provider"),
+    ("5.7.0", "the provider wants a login: set username and password of this provider"),
+    ("5.7.8", "user name or password is wrong: correct them (an app password may be needed), then reload"),
+    ("suspended", "the account is suspended at the provider: ask the provider"),
+    ("disabled", "the account or its SMTP access is disabled at the provider: enable it there"),
+)
+
+
+class LogObserver:
+    """One line per message accepted and one per attempt; what else is worth knowing at its own level."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        handlers: dict[type[Any], tuple[str, Callable[[Any], None]]] = {
+            events.MessageAccepted: ("info", self._accepted),
+            events.AttemptEnded: ("info", self._attempt),
+            events.CommandRejected: ("info", self._refused),
+            events.FailedOver: ("info", self._failed_over),
+            events.MessageParked: ("info", self._parked),
+            events.MessageEnded: ("debug", self._ended),
+            events.NoticeQueued: ("info", self._notice),
+            events.EntryCrashed: ("error", self._crashed),
+            events.CircuitChanged: ("warning", self._circuit),
+            events.ProviderSuspended: ("error", self._suspended),
+            events.ProviderRecovered: ("info", self._recovered),
+            events.ConnectionOpened: ("debug", self._opened),
+            events.ConnectionClosed: ("debug", self._closed),
+            events.Committed: ("debug", self._committed),
+            events.SpoolFailed: ("error", self._spool_failed),
+            events.ConfigurationReloaded: ("error", self._reloaded),
+        }
+        # What the level hides costs one failed look-up and no call.
+        self._handlers = {
+            kind: handle for kind, (highest, handle) in handlers.items() if log.is_enabled_for(LEVELS[highest])
+        }
+
+    def __call__(self, event: events.Event) -> None:
+        handle = self._handlers.get(type(event))
+        if handle is not None:
+            handle(event)
+
+    def _accepted(self, event: events.MessageAccepted) -> None:
+        source = event.source
+        fields: dict[str, Any] = {
+            "message": event.message,
+            "from": event.sender,
+            "to": _some(event.recipients),
+            "size": event.size,
+            "source": source.kind,
+            "client": source.client,
+        }
+        if source.listener:
+            fields["listener"] = source.listener
+        if source.user:
+            fields["user"] = source.user
+        self._log.info("message captured" if event.captured else "message accepted", **fields)
+
+    def _attempt(self, event: events.AttemptEnded) -> None:
+        outcomes = event.outcomes
+        words = {_word(outcome) for outcome in outcomes}
+        if len(words) != 1:
+            self._mixed(event)
             return
-        lines, self._lines = self._lines, []
-        with contextlib.suppress(OSError, ValueError):  # ValueError: the stream was closed, at exit
-            self._stream.write("\n".join(lines) + "\n")
-            self._stream.flush()
+        word = words.pop()
+        write = self._log.info if word in ("delivered", "deferred") else self._log.warning
+        write(
+            word,
+            **{
+                "message": event.message,
+                "from": event.sender,
+                "to": _some([outcome.recipient.address for outcome in outcomes]),
+                "provider": event.provider,
+                "reply": _short(str(outcomes[0].reply)),
+                **({} if word == "delivered" else {"phase": str(outcomes[0].phase)}),
+                "seconds": round(event.seconds, 3),
+                "delay": round(event.delay, 3),
+            },
+        )
 
-    def _schedule(self) -> None:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            self.flush()
+    def _mixed(self, event: events.AttemptEnded) -> None:
+        results: dict[str, list[str]] = {}
+        for outcome in event.outcomes:
+            shown = outcome.recipient.address
+            if outcome.verdict is not Verdict.ACCEPTED:
+                shown = f"{shown}: {_short(str(outcome.reply))}"
+            results.setdefault(_word(outcome), []).append(shown)
+        self._log.warning(
+            "partly delivered" if "delivered" in results else "not delivered",
+            **{
+                "message": event.message,
+                "from": event.sender,
+                "provider": event.provider,
+                **{word: _some(shown) for word, shown in results.items()},
+                "seconds": round(event.seconds, 3),
+                "delay": round(event.delay, 3),
+            },
+        )
+
+    def _refused(self, event: events.CommandRejected) -> None:
+        self._log.info(
+            "command refused",
+            listener=event.listener,
+            client=event.client,
+            reason=event.reason,
+            reply=_short(str(event.reply)),
+        )
+
+    def _failed_over(self, event: events.FailedOver) -> None:
+        self._log.info(
+            "failed over",
+            message=event.message,
+            provider=event.target,
+            instead_of=event.origin,
+            reason=_short(event.reason),
+        )
+
+    def _parked(self, event: events.MessageParked) -> None:
+        self._log.info("waiting", message=event.message, reason=event.reason, until=moment(event.until))
+
+    def _ended(self, event: events.MessageEnded) -> None:
+        self._log.debug("message ended", message=event.message, state=event.state)
+
+    def _notice(self, event: events.NoticeQueued) -> None:
+        words = {"bounce": "bounce queued", "delay": "delay warning queued", "relayed": "relayed report queued"}
+        self._log.info(words.get(event.kind, "notice queued"), message=event.message, notice=event.notice)
+
+    def _crashed(self, event: events.EntryCrashed) -> None:
+        words = "internal error, message held" if event.held else "internal error, message will be retried"
+        self._log.error(words, message=event.message, error=event.error)
+
+    def _circuit(self, event: events.CircuitChanged) -> None:
+        fields: dict[str, Any] = {"provider": event.provider}
+        if event.state != "closed":
+            fields["until"] = moment(event.until)
+        if event.reply is not None:
+            fields["reply"] = _short(str(event.reply))
+        words, write = {
+            "open": ("provider out of reach, not tried for a while", self._log.warning),
+            "half_open": ("provider being probed", self._log.info),
+        }.get(event.state, ("provider in reach again", self._log.info))
+        write(words, **fields)
+
+    def _suspended(self, event: events.ProviderSuspended) -> None:
+        self._log.error(
+            "provider suspended",
+            provider=event.provider,
+            reply=_short(str(event.reply)),
+            hint=account_hint(event.reply),
+            until=moment(event.until),
+        )
+
+    def _recovered(self, event: events.ProviderRecovered) -> None:
+        self._log.info("provider recovered", provider=event.provider)
+
+    def _opened(self, event: events.ConnectionOpened) -> None:
+        self._log.debug("connection opened", listener=event.listener)
+
+    def _closed(self, event: events.ConnectionClosed) -> None:
+        self._log.debug("connection closed", listener=event.listener)
+
+    def _committed(self, event: events.Committed) -> None:
+        self._log.debug("committed", operations=event.operations, seconds=round(event.seconds, 6))
+
+    def _spool_failed(self, event: events.SpoolFailed) -> None:
+        self._log.error("spool failed, nothing is accepted", error=event.error)
+
+    def _reloaded(self, event: events.ConfigurationReloaded) -> None:
+        if event.errors:
+            self._log.error("configuration refused, the old one stays in force", errors=list(event.errors))
+        elif event.restart:
+            self._log.warning("configuration reloaded, some of it needs a restart", restart=list(event.restart))
         else:
-            self._scheduled = True
-            loop.call_soon(self.flush)
-
-
-class _Stamp:
-    """Adds time (RFC 3339, UTC, milliseconds) and level in front. The part up to the second is formatted once."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._second = -1
-        self._text = ""
-
-    def __call__(self, logger: object, level: str, event: Fields) -> Mapping[str, Any]:
-        now = self._clock()
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        stamp = f"{self._text}.{int((now - second) * 1000):03d}Z"
-        return {"time": stamp, "level": level, "event": event.pop("event"), **event}
-
-
-def _no_traceback(logger: object, level: str, event: Fields) -> Fields:
-    error = event.pop("exc_info", None)
-    if error is True:
-        error = sys.exc_info()[1]
-    if isinstance(error, BaseException):
-        event["exception"] = place_of(error)
-    return event
-
-
-def _mask(logger: object, level: str, event: Fields) -> Fields:
-    return mask_fields(dict(event))
-
-
-def _renderer(style: str, stream: TextIO) -> Renderer:
-    terminal = stream.isatty()
-    if style == "json" or (style == "auto" and not terminal):
-        return as_json
-    return lambda event: as_console(event, colours=terminal)
-
-
-def configure(
-    level: str = "info",
-    format: str = "auto",
-    redact: bool = False,
-    *,
-    stream: TextIO | None = None,
-    clock: Callable[[], float] = time.time,
-) -> Log:
-    """A logger of its own, to which the standard library's loggers are led as well.
-
-    `level`: a key of LEVELS. `format`: auto | console | json. `redact`: mask the local parts of addresses.
-    """
-    target = sys.stderr if stream is None else stream
-    sink = Sink(target)
-    atexit.register(sink.flush)
-    render = _renderer(format, target)
-    masking: list[Processor] = [_mask] if redact else []
-    processors: list[Processor] = [_no_traceback, *masking, _Stamp(clock), lambda _logger, _level, event: render(event)]
-    log = structlog.wrap_logger(
-        sink,
-        processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-    ).bind()
-    route_stdlib(log, LEVELS[level])
-    return log
+            self._log.info("configuration reloaded")
