@@ -81,7 +81,7 @@ class UnixSMTP(smtplib.SMTP):
         self._path = path
         super().__init__("localhost", timeout=30)
 
-    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:  # type: ignore[override]
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(timeout)
         connection.connect(str(self._path))

@@ -33,7 +33,7 @@ def relay(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[.
 
     After the test none may have printed a traceback: every expected failure is one line.
     """
-    made = request.node.stash.setdefault(RELAYS, [])
+    made: list[Relay] = request.node.stash.setdefault(RELAYS, [])
     numbers = itertools.count()
 
     def make(**config: Any) -> Relay:

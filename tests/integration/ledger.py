@@ -46,7 +46,11 @@ class Script:
 
 
 class Ledger:
-    """`taken` grows as messages arrive. `stop()` frees the port and drops its connections; `start()` takes it again."""
+    """`taken` grows as messages arrive. `stop()` frees the port and drops its connections; `start()` takes it again.
+
+    `dots` counts final dots as they come in, before they are answered; `most_open` is the most connections
+    there were at once.
+    """
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -54,6 +58,8 @@ class Ledger:
         self.taken: list[Taken] = []
         self.refused: list[tuple[str, str]] = []
         self.connections = 0
+        self.dots = 0
+        self.most_open = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -102,6 +108,7 @@ class Ledger:
         assert task is not None
         self._sessions.add(task)
         self.connections += 1
+        self.most_open = max(self.most_open, len(self._sessions))
         try:
             await _Session(self, reader, writer, self.connections).run()
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
@@ -167,6 +174,7 @@ class _Session:
         while not body.endswith(b"\r\n.\r\n"):
             body += await self.reader.readuntil(b".\r\n")
         at = time.monotonic()
+        self.ledger.dots += 1
         if script.dot_delay:
             await asyncio.sleep(script.dot_delay)
         if not script.dot:

@@ -241,7 +241,7 @@ def _parse(raw: bytes) -> Delivered:
     match = ADDED.match(raw)
     assert match, raw[:500]
     head = raw[: match.start(1)].decode()
-    fields = dict(line.split(": ", 1) if ": " in line else (line.rstrip(":"), "") for line in head.splitlines())
+    fields = {name: value.strip() for name, _, value in (line.partition(":") for line in head.splitlines())}
     return Delivered(
         recipient=fields["X-Original-To"],
         sender=fields["Return-Path"].strip("<>"),

@@ -9,7 +9,6 @@ import contextlib
 import http.client
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +19,7 @@ from typing import Any
 import yaml
 from clients import Door
 from prometheus_client.parser import text_string_to_metric_families
-from waiting import free_port, until
+from waiting import free_port, program, until
 
 Config = dict[str, Any]
 COMMAND = str(Path(sys.executable).with_name("relay"))
@@ -49,7 +48,7 @@ class Relay:
         self.file = folder / "relay.yaml"
         self.output = folder / "relay.log"
         self.control = folder / "spool" / "relay.sock"
-        self.traceback_expected = False
+        self.environment: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
 
     def _defaults(self) -> Config:
@@ -60,6 +59,11 @@ class Relay:
             "http": {"listen": f"127.0.0.1:{self.http_port}"},
             "log": {"level": "info", "format": "json"},
         }
+
+    def _environment(self) -> dict[str, str]:
+        """Ours without what would configure the relay behind the test's back."""
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
+        return ours | self.environment
 
     @property
     def door(self) -> Door:
@@ -76,25 +80,27 @@ class Relay:
         """Write `config`, or `text` instead of it, to the file the relay reads."""
         self.file.write_text(yaml.safe_dump(self.config, sort_keys=False) if text is None else text)
 
-    def command(self, *arguments: str, user: str = "") -> list[str]:
-        drop = [shutil.which("setpriv") or "setpriv", f"--reuid={user}", "--clear-groups", "--regid=nogroup"]
-        return [*(drop if user else []), COMMAND, *arguments]
+    def command(self, *arguments: str, powerless: bool = False) -> list[str]:
+        """`powerless`: as root, but without root's right to read and write everything."""
+        drop = [program("setpriv"), "--bounding-set=-dac_override,-dac_read_search"] if powerless else []
+        return [*drop, COMMAND, *arguments]
 
-    def launch(self, *, user: str = "") -> None:
+    def launch(self) -> None:
         """Start without waiting."""
-        self.write()
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
-                self.command("run", "-c", str(self.file), user=user),
+                self.command("run", "-c", str(self.file)),
                 cwd=self.folder,
-                env=environment(),
+                env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
 
-    def start(self) -> Relay:
-        """Start, and wait until /readyz says 200."""
+    def start(self, *, write: bool = True) -> Relay:
+        """Write `config` (unless `write` is false), start, and wait until /readyz says 200."""
+        if write:
+            self.write()
         self.launch()
         until(self._ready_or_dead, 20, f"the relay is ready; log: {self.output}")
         assert self._process is not None
@@ -106,14 +112,14 @@ class Relay:
         return self._process.poll() is not None or self.ready()
 
     def run_to_end(
-        self, *, seconds: float = 20, user: str = "", text: str | None = None
+        self, *, seconds: float = 20, powerless: bool = False, text: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Start it expecting that it refuses to run; gives exit code and output."""
         self.write(text)
         return subprocess.run(
-            self.command("run", "-c", str(self.file), user=user),
+            self.command("run", "-c", str(self.file), powerless=powerless),
             cwd=self.folder,
-            env=environment(),
+            env=self._environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -149,9 +155,9 @@ class Relay:
         self.hang_up()
 
     def hang_up(self) -> None:
-        before = len(self.events("reload"))
+        before = len(self.events("configuration re"))
         self.signal(signal.SIGHUP)
-        until(lambda: len(self.events("reload")) > before, 10, "the log tells of the reload")
+        until(lambda: len(self.events("configuration re")) > before, 10, "the log tells of the reload")
 
     def stop(self) -> None:
         """End it if it runs: for the fixture."""
@@ -187,7 +193,7 @@ class Relay:
         return subprocess.run(
             self.command(*arguments, "-c", str(self.file)),
             cwd=self.folder,
-            env=environment(),
+            env=self._environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -254,11 +260,6 @@ class Relay:
     def peak_memory(self) -> int:
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) * 1024
-
-
-def environment() -> dict[str, str]:
-    """Ours without what would configure the relay behind the test's back."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
 
 
 def provider(name: str, port: int, **more: Any) -> Config:

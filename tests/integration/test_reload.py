@@ -1,0 +1,64 @@
+"""SIGHUP: a good file is in force at once, a bad one changes nothing and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from clients import letter, send
+from ledger import Ledger
+from relay_process import Relay, provider
+from waiting import listening, until
+
+MAKE = Callable[..., Relay]
+
+
+def test_bad_file_keeps_the_old_configuration(relay: MAKE, ledger: Callable[[], Ledger]) -> None:
+    upstream = ledger()
+    one = relay(providers=[provider("one", upstream.port)]).start()
+    assert one.metric("relay_config_last_reload_successful") == 1
+    one.write("hostname: relay.test\nproviders:\n  - {name: one, hots: 127.0.0.1}\n")
+    one.hang_up()
+    assert one.metric("relay_config_last_reload_successful") == 0
+    refused = one.events("configuration refused")[-1]
+    assert refused["level"] == "error"
+    assert ":3:" in str(refused["errors"])
+    assert "did you mean host" in str(refused["errors"])
+    send(one.door, ["you@example.com"], letter())
+    upstream.wait_for(1)
+    one.reload()
+    assert one.metric("relay_config_last_reload_successful") == 1
+
+
+def test_providers_listeners_and_limits_change_without_a_restart(relay: MAKE, ledger: Callable[[], Ledger]) -> None:
+    old, new = ledger(), ledger()
+    one = relay(providers=[provider("one", old.port)]).start()
+    send(one.door, ["a@example.com"], letter())
+    old.wait_for(1)
+    pid = one.pid
+    one.config["providers"] = [provider("two", new.port)]
+    one.config["listeners"][0]["max_message_size"] = 1000
+    one.reload()
+    send(one.door, ["b@example.com"], letter())
+    new.wait_for(1)
+    until(lambda: one.get("/readyz")[0] == 200, 5, "ready")
+    assert (one.pid, len(old.taken)) == (pid, 1)
+    assert one.metric("relay_provider_healthy", provider="two") == 1
+
+
+def test_listener_added_and_removed(relay: MAKE) -> None:
+    one = relay().start()
+    extra = relay().smtp_port
+    one.config["listeners"].append({"name": "extra", "listen": f"127.0.0.1:{extra}"})
+    one.reload()
+    until(lambda: listening(extra), 5, "the new listener is there")
+    one.config["listeners"].pop()
+    one.reload()
+    until(lambda: not listening(extra), 5, "the listener is gone")
+    send(one.door, ["you@example.com"], letter())
+
+
+def test_hostname_is_named_as_needing_a_restart(relay: MAKE) -> None:
+    one = relay().start()
+    one.config["hostname"] = "other.test"
+    one.reload()
+    assert any("hostname" in str(line.get("restart")) for line in one.log())
