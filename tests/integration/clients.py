@@ -6,6 +6,7 @@ Each takes a `Door` (where and how to knock) and gives a finished process, or th
 from __future__ import annotations
 
 import re
+import shlex
 import smtplib
 import socket
 import ssl
@@ -69,7 +70,11 @@ def msmtp(door: Door, to: Sequence[str], message: str, sender: str = "app@client
     """Send with msmtp as a program would call sendmail: the message on standard input."""
     where = [f"--socket={door.path}", "--host=localhost"] if door.path else ["--host=localhost", f"--port={door.port}"]
     secure = ["--tls=on", f"--tls-starttls={'off' if door.implicit else 'on'}", f"--tls-trust-file={door.ca}"]
-    login = ["--auth=plain", f"--user={door.user}", f"--passwordeval=echo {door.password}"] if door.user else []
+    login = (
+        ["--auth=plain", f"--user={door.user}", f"--passwordeval=printf %s {shlex.quote(door.password)}"]
+        if door.user
+        else []
+    )
     options = [*where, *(secure if door.ca else ["--tls=off"]), *login, f"--from={sender}", "--domain=client.test"]
     return _run([program("msmtp"), "--file=/dev/null", "--debug", *options, "--", *to], message)
 

@@ -30,8 +30,10 @@ def doors(one: Relay, certificate: Certificate, kind: str) -> Door:
     if kind == "plain":
         return one.door
     one.config["listeners"] = [{"name": "internal", "listen": address} | secured]
-    one.config["users"] = [{"name": "crm", "password": "pässword 1"}]
-    return Door(port=one.smtp_port, ca=certificate.ca, user="crm", password="pässword 1", implicit=kind == "implicit")
+    one.config["users"] = [{"name": "crm", "password": "correct horse"}]
+    return Door(
+        port=one.smtp_port, ca=certificate.ca, user="crm", password="correct horse", implicit=kind == "implicit"
+    )
 
 
 def by_swaks(door: Door, to: list[str]) -> str:

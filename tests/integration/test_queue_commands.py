@@ -169,3 +169,17 @@ def test_explain_names_route_providers_and_reasons(relay: MAKE, ledger: Callable
     assert other.returncode == 0
     assert "off" in other.stdout
     assert one.ask("explain", "--from", "a@client.test", "--to", "b@example.com")
+
+
+def test_queue_of_a_relay_that_does_not_run(stuck: tuple[Relay, Ledger]) -> None:
+    """Then the commands take the spool's lock themselves, and give it back."""
+    one, upstream = stuck
+    one.kill()
+    messages = [message["id"] for message in one.queue()]
+    assert len(messages) == 3
+    assert one.ask("queue", "cancel", "--id", messages[0])["changed"] == [messages[0]]
+    assert one.states(messages[0]) == {"r0@example.com": "cancelled"}
+    upstream.start()
+    one.start()
+    upstream.wait_for(2)
+    assert upstream.to("r0@example.com") == []
