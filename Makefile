@@ -2,10 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-ifneq ($(TERM),)
-BOLD := $(shell tput bold 2>/dev/null)
-PLAIN := $(shell tput sgr0 2>/dev/null)
-endif
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --only-binary :all:
 
 .PHONY: help run test check install test-packages clean
 .DEFAULT_GOAL := help
@@ -18,13 +15,12 @@ $(VENV)/.installed: pyproject.toml
 	  echo "Python 3.11 or newer is needed; $(PYTHON) is older. Fix: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@echo "Installing into $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --only-binary :all: hatchling editables
-	@$(BIN)/pip install --quiet --disable-pip-version-check --prefer-binary --no-build-isolation --editable .
+	@$(PIP) --editable .
 	@touch $@
 
 $(VENV)/.tested: $(VENV)/.installed
 	@echo "Adding what the tests need ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check --prefer-binary --no-build-isolation --editable '.[test]'
+	@$(PIP) --editable '.[test]'
 	@touch $@
 
 install: $(VENV)/.installed ## .venv with the relay in it

@@ -95,10 +95,10 @@ class NoticeQueued:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryCrashed:
-    """An exception while an entry was handled: a bug. `error` has the class and place, no content."""
+    """An exception while an entry was handled: a bug. Of `error` only class and place may be shown, never its text."""
 
     message: MessageId
-    error: str
+    error: Exception
     held: bool
 
 

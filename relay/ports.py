@@ -82,6 +82,9 @@ class Work(Protocol):
     async def wait(self, seconds: float) -> None:
         """Return when something may be claimable, at the latest after so many seconds."""
 
+    def wake(self) -> None:
+        """Make `wait` return: there is room again for what could not be claimed before."""
+
 
 class Budget(Protocol):
     """Limits shared by all processes of one spool, durable over restarts."""

@@ -1,0 +1,268 @@
+"""The composition root: builds the rooms, joins them, reloads, drains.
+
+`relay.app.run` is its only caller. The only place that builds things; it decides nothing about mail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from random import Random
+from typing import Any
+
+from relay import __version__
+from relay.api.app import create_app
+from relay.api.parts import ApiParts, Readiness
+from relay.api.server import HttpServer
+from relay.api.sockets import control_socket, tcp_socket
+from relay.app.build import delivery_policy, listener_settings, spool_limits
+from relay.app.upkeep import Upkeep
+from relay.config import build
+from relay.config.load import Loaded
+from relay.config.schema import Config
+from relay.delivery.dispatcher import Dispatcher
+from relay.events import ConfigurationReloaded, Event
+from relay.listener.server import Listener
+from relay.listener.service import Ports
+from relay.listener.settings import ListenerError
+from relay.model import Provider
+from relay.observe.log import Log, LogObserver
+from relay.observe.metrics import Metrics, ProviderSnapshot, Snapshot
+from relay.spool.sqlite import SqliteSpool
+from relay.upstream.smtp import SmtpTransport
+from relay.worker import Delivery, Worker
+
+
+class Relay:
+    """One running relay: `start`, then `reload` any number of times, then `stop`."""
+
+    def __init__(self, loaded: Loaded, log: Log, failed: Callable[[], None]) -> None:
+        """`failed` is called when the relay can no longer work; `broken` is then True."""
+        self.config = loaded.config
+        self.broken = False
+        self._warnings = loaded.warnings
+        self._log = log
+        self._give_up = failed
+        self._rng = Random()
+        self._born = time.monotonic()
+        self._providers: Mapping[str, Provider] = {}
+        self._listeners: dict[str, Listener] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closing = contextlib.AsyncExitStack()
+        self._log_observer = LogObserver(log)
+        self._metrics = Metrics(__version__, [listener.name for listener in self.config.listeners])
+
+    @property
+    def capturing(self) -> bool:
+        """No provider exists: mail is accepted and kept, and goes nowhere."""
+        return not self._providers
+
+    def uptime(self) -> float:
+        """Seconds that never jump, whatever is done to the clock."""
+        return time.monotonic() - self._born
+
+    def observe(self, event: Event) -> None:
+        self._log_observer(event)
+        self._metrics(event)
+
+    # Start.
+
+    async def start(self) -> None:
+        """Everything is served on return. Raises SpoolError, ListenerError or CannotListen and leaves nothing open."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._closing.aclose()
+            raise
+
+    async def _start(self) -> None:
+        for warning in self._warnings:
+            self._log.warning(warning)
+        self._providers = {provider.name: provider for provider in build.providers(self.config)}
+        self._dispatcher = Dispatcher(
+            self._providers.values(),
+            build.routes(self.config),
+            delivery_policy(self.config),
+            rng=self._rng,
+            observe=self.observe,
+            capture=self.capturing,
+        )
+        self._spool = await SqliteSpool.open(
+            self.config.spool.path, self._dispatcher.place, spool_limits(self.config), observe=self.observe
+        )
+        self._closing.push_async_callback(self._spool.close)
+        self._dispatcher.load(await self._spool.usage(time.time()))
+        self._transport = SmtpTransport(self.config.hostname)
+        self._closing.push_async_callback(self._transport.close)
+        await self._serve_http()
+        await self._serve_smtp()
+        self._deliver()
+
+    async def _serve_http(self) -> None:
+        http = self.config.http
+        tcp = tcp_socket(http.listen.host, http.listen.port) if http else None
+        parts = ApiParts(
+            desk=self._spool,
+            explain=self._dispatcher,
+            readiness=self.readiness,
+            metrics=self.metrics,
+            providers=lambda: self._providers.keys(),
+            clock=time.time,
+            version=__version__,
+        )
+        server = HttpServer(create_app(parts), tcp=tcp, control=control_socket(self.config.control_path))
+        self._closing.push_async_callback(server.stop)
+        await server.start()
+
+    async def _serve_smtp(self) -> None:
+        self._closing.push_async_callback(self._stop_listening)
+        for settings in listener_settings(self.config):
+            await self._listen(Listener(settings, self._ports()))
+
+    def _ports(self) -> Ports:
+        return Ports(
+            intake=self._spool,
+            observe=self.observe,
+            clock=time.time,
+            monotonic=time.monotonic,
+            capturing=lambda: self.capturing,
+        )
+
+    async def _listen(self, listener: Listener) -> None:
+        await listener.start()
+        self._listeners[listener.settings.name] = listener
+
+    def _deliver(self) -> None:
+        parts = Delivery(
+            work=self._spool,
+            budget=self._spool,
+            transport=self._transport,
+            dispatcher=self._dispatcher,
+            providers=lambda: self._providers,
+            new_id=self._spool.new_id,
+            clock=time.time,
+            uptime=self.uptime,
+            rng=self._rng,
+            observe=self.observe,
+        )
+        upkeep = Upkeep(
+            dispatcher=self._dispatcher,
+            transport=self._transport,
+            maintain=self._spool.maintain,
+            recovered=self._spool.wake,
+            clock=time.time,
+            failed=self.report,
+        )
+        self._worker = Worker(parts)
+        self._run(upkeep.run(), "upkeep")
+        self._run(self._worker.run(), "worker")
+
+    def _run(self, job: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(job, name=name)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A loop that must run for ever does not end quietly: without it mail would wait and nobody would know."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.report(error)
+            self.broken = True
+            self._give_up()
+
+    def report(self, error: BaseException) -> None:
+        """Log the class and place of an exception: a bug."""
+        self._log.error("internal error", exc_info=error)
+
+    # While it runs.
+
+    async def readiness(self) -> Readiness:
+        stats = await self._spool.stats()
+        checks = {
+            "spool": "ok" if stats.healthy else stats.detail,
+            "listeners": "ok" if self._listeners else "none listens",
+        }
+        return Readiness(mode="capture" if self.capturing else "relay", checks=checks)
+
+    async def metrics(self) -> bytes:
+        now, stats = time.time(), await self._spool.stats()
+        connections = self._transport.connections()
+        providers = tuple(
+            ProviderSnapshot(
+                name=status.name,
+                healthy=status.healthy,
+                circuit=status.circuit,
+                remaining=status.quota,
+                connections=connections.get(status.name, 0),
+            )
+            for status in self._dispatcher.statuses(now)
+        )
+        oldest = max(0.0, now - stats.oldest) if stats.oldest is not None else 0.0
+        return self._metrics.render(
+            Snapshot(states=stats.states, oldest=oldest, free_bytes=stats.free_bytes, providers=providers)
+        )
+
+    # Reload.
+
+    async def reload(self, loaded: Loaded) -> None:
+        """Put a valid configuration in force, all of it but what needs a restart. ListenerError keeps the old one."""
+        config = loaded.config
+        restart = build.restart_needed(self.config, config)
+        kept = {name: getattr(self.config, name) for name in ("hostname", "spool", "http", "control")}
+        config = config.model_copy(update=kept)
+        routes = build.routes(config)
+        await self._relisten(config)
+        self._providers = {provider.name: provider for provider in build.providers(config)}
+        self._dispatcher.replace(
+            self._providers.values(), routes, delivery_policy(config), now=time.time(), capture=self.capturing
+        )
+        self._spool.limits = spool_limits(config)
+        self.config = config
+        await self._transport.replace(tuple(self._providers.values()))
+        self._spool.wake()
+        self.observe(ConfigurationReloaded(restart=restart))
+
+    async def _relisten(self, config: Config) -> None:
+        """New listeners first: if one cannot start, those of before are untouched."""
+        wanted = {s.name: s for s in listener_settings(config)}
+        same = {
+            name: listener
+            for name, listener in self._listeners.items()
+            if name in wanted and wanted[name].address == listener.settings.address
+        }
+        fresh = [Listener(settings, self._ports()) for name, settings in wanted.items() if name not in same]
+        before = [(listener, listener.settings) for listener in same.values()]
+        started: list[Listener] = []
+        try:
+            for name, listener in same.items():
+                listener.reconfigure(wanted[name])
+            for listener in fresh:
+                await listener.start()
+                started.append(listener)
+        except ListenerError:
+            for listener, settings in before:
+                listener.reconfigure(settings)
+            for listener in started:
+                await listener.stop(0)
+            raise
+        gone = [listener for name, listener in self._listeners.items() if name not in same]
+        self._listeners = same | {listener.settings.name: listener for listener in fresh}
+        for listener in gone:
+            self._run(listener.stop(config.shutdown_timeout), f"closing {listener.settings.name}")
+
+    # Stop.
+
+    async def stop(self) -> None:
+        """Accept no more, finish what is being accepted and sent within `shutdown_timeout`, close everything."""
+        deadline = time.monotonic() + self.config.shutdown_timeout
+        await self._stop_listening()
+        await self._worker.drain(max(0.0, deadline - time.monotonic()))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._closing.aclose()
+
+    async def _stop_listening(self) -> None:
+        listeners, self._listeners = self._listeners, {}
+        await asyncio.gather(*(one.stop(self.config.shutdown_timeout) for one in listeners.values()))

@@ -1,0 +1,209 @@
+"""Claims entries, asks the dispatcher where they go, has them sent, and settles what became of them.
+
+Run by `app`, one task for each lease. It decides nothing about mail: `relay.delivery` does. It never lets an exception
+take an entry with it, and never drops a lease: what cannot be settled stays leased, until the next start voids it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+from relay.delivery.attempt import Attempt, Park, Send, Tried
+from relay.delivery.dispatcher import Dispatcher
+from relay.delivery.ledger import Setting, Settled
+from relay.delivery.notices import Notice, compose
+from relay.delivery.settle import crashed, held, settle
+from relay.events import AttemptEnded, EntryCrashed, MessageParked, NoticeQueued, Observer
+from relay.model import (
+    Body,
+    DeliveryOutcome,
+    Lease,
+    Message,
+    MessageId,
+    Provider,
+    Settlement,
+    Shipment,
+    State,
+    Submission,
+)
+from relay.ports import Budget, Clock, Transport, Work
+from relay.smtp.headers import HEAD, scan
+
+IDLE = 1.0
+"""Seconds after which what may have become due by itself is looked for."""
+
+CLAIM_STEP = 8
+"""Claiming what lies on disk is a transaction: while many are under way, look again only for so many at once."""
+
+LOST = "its body is gone or damaged on disk; see the log of the file system, then cancel it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """What the worker works with. `providers`: those that exist now, by name. `uptime`: see `ledger.Setting`."""
+
+    work: Work
+    budget: Budget
+    transport: Transport
+    dispatcher: Dispatcher
+    providers: Callable[[], Mapping[str, Provider]]
+    new_id: Callable[[float], MessageId]
+    clock: Clock
+    uptime: Callable[[], float]
+    rng: Random
+    observe: Observer
+
+
+class Worker:
+    """`run` until it is cancelled or drained; `drain` ends it without cutting what is being sent."""
+
+    def __init__(self, parts: Delivery) -> None:
+        self._parts = parts
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    async def run(self) -> None:
+        work, dispatcher, clock = self._parts.work, self._parts.dispatcher, self._parts.clock
+        while not self._stopping:
+            now = clock()
+            leases = await work.claim(dispatcher.appetite(now), now)
+            for lease in leases:
+                task = asyncio.create_task(self._attend(lease))
+                self._tasks.add(task)
+                task.add_done_callback(self._finished)
+            if leases:
+                await asyncio.sleep(0)  # let them choose: appetite counts what was chosen
+            else:
+                await work.wait(IDLE)
+
+    async def drain(self, seconds: float) -> None:
+        """Claim no more; return when all attempts are settled, or after so many seconds. What is left stays leased."""
+        self._stopping = True
+        self._parts.work.wake()
+        if self._tasks:
+            _, late = await asyncio.wait(set(self._tasks), timeout=seconds)
+            for task in late:
+                task.cancel()
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if len(self._tasks) % CLAIM_STEP == 0:
+            self._parts.work.wake()
+
+    async def _attend(self, lease: Lease) -> None:
+        tried: list[Tried] = []
+        try:
+            settled = await self._deliver(lease, tried)
+        except Exception as error:
+            settled = self._crashed(lease, tried, error)
+        settlement = settled.settlement
+        if settled.notices:
+            settlement = await self._with_notices(settlement, settled.notices)
+        await self._parts.work.settle((settlement,))
+
+    async def _deliver(self, lease: Lease, tried: list[Tried]) -> Settled:
+        """`tried` is the caller's, so that what was spent is known even when this fails."""
+        message = lease.entry.message
+        body = await self._parts.work.body(message.id)
+        if body is None:
+            return held(lease, LOST, self._setting())
+        attempt: Attempt | None = Attempt.begin(lease.entry, await self._headers(body))
+        park: Park | None = None
+        while attempt is not None:
+            step = self._parts.dispatcher.choose(attempt, self._parts.clock())
+            if isinstance(step, Park):
+                park = step
+                break
+            tried.append(await self._send(step, message, body))
+            attempt = attempt.after(tried[-1])
+        if park is not None and not park.waiting and park.reason != lease.entry.owed.reason:
+            self._parts.observe(MessageParked(message=message.id, reason=park.reason, until=park.until))
+        return settle(lease, tried, park, self._setting())
+
+    async def _send(self, send: Send, message: Message, body: Body) -> Tried:
+        """One transaction. Whatever happens, the dispatcher gets its place and its reservation back."""
+        parts = self._parts
+        started = now = parts.clock()
+        outcomes: Sequence[DeliveryOutcome] = ()
+        try:
+            if send.reservation is not None and not await parts.budget.reserve((send.reservation,)):
+                raise OSError("the spool cannot record what is spent of a limit")
+            outcomes = await parts.transport.send(self._shipment(send, message), body)
+        finally:
+            now = parts.clock()
+            tried = parts.dispatcher.finished(send, outcomes, now)
+        parts.observe(
+            AttemptEnded(
+                message=message.id,
+                sender=send.sender,
+                provider=send.provider,
+                outcomes=tried.outcomes,
+                seconds=now - started,
+                delay=now - message.received_at,
+            )
+        )
+        return tried
+
+    def _shipment(self, send: Send, message: Message) -> Shipment:
+        return Shipment(
+            provider=self._parts.providers()[send.provider],
+            message=message,
+            sender=send.sender,
+            recipients=send.recipients,
+            rewrite=send.rewrite,
+        )
+
+    async def _headers(self, body: Body) -> Mapping[str, str]:
+        """Those that routes match on; nothing is read if they match on none."""
+        wanted = self._parts.dispatcher.header_names
+        return scan(await head(body), wanted).values if wanted else {}
+
+    # What is left behind.
+
+    def _setting(self) -> Setting:
+        parts = self._parts
+        return Setting(policy=parts.dispatcher.policy, now=parts.clock(), uptime=parts.uptime(), rng=parts.rng)
+
+    def _crashed(self, lease: Lease, tried: Sequence[Tried], error: Exception) -> Settled:
+        settled = crashed(lease, type(error).__name__, self._setting(), tried)
+        is_held = any(remainder.state is State.HELD for remainder in settled.settlement.remainders)
+        self._parts.observe(EntryCrashed(message=lease.entry.message.id, error=error, held=is_held))
+        return settled
+
+    async def _with_notices(self, settlement: Settlement, notices: Sequence[Notice]) -> Settlement:
+        made = [await self._compose(notice) for notice in notices]
+        return replace(settlement, notices=tuple(made))
+
+    async def _compose(self, notice: Notice) -> Submission:
+        parts, now = self._parts, self._parts.clock()
+        body = await parts.work.body(notice.message.id)
+        content = b"" if body is None else await (whole(body) if notice.whole else head(body))
+        hosts = {name: provider.host for name, provider in parts.providers().items()}
+        id = parts.new_id(now)
+        parts.observe(NoticeQueued(message=notice.message.id, notice=id, kind=notice.kind))
+        return compose(notice, content, id=id, policy=parts.dispatcher.policy, hosts=hosts, now=now)
+
+
+async def head(body: Body) -> bytes:
+    """The beginning of a body, in wire form."""
+    return await _read(body, HEAD)
+
+
+async def whole(body: Body) -> bytes:
+    return await _read(body, body.size)
+
+
+async def _read(body: Body, most: int) -> bytes:
+    if body.data is not None:
+        return body.data[:most]
+    assert body.path is not None
+    path = body.path
+
+    def read() -> bytes:
+        with path.open("rb") as file:
+            return file.read(most)
+
+    return await asyncio.to_thread(read)
