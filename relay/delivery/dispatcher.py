@@ -14,7 +14,7 @@ from typing import Any
 from relay.delivery import explain
 from relay.delivery.attempt import Attempt, Park, Send, Tried
 from relay.delivery.limits import Meter
-from relay.delivery.order import PATIENCE, Option, alone, origin, park_until, pick, reasons, walk
+from relay.delivery.order import LONGEST_PARK, PATIENCE, Option, alone, origin, park_until, pick, reasons, walk
 from relay.delivery.policy import DeliveryPolicy
 from relay.delivery.provider import MOST_IN_FLIGHT, ProviderState
 from relay.delivery.retry import NEVER, warn_at
@@ -280,11 +280,13 @@ class Dispatcher:
 
 
 def _park(options: Sequence[Option], lane: str, since: float, impatient: bool, now: float) -> Park:
-    waiting = not impatient and any(option.obstacle and option.obstacle.paces for option in options)
-    until = park_until(options, now)
-    if waiting and len(options) > 1:
-        until = min(until, since + PATIENCE)
-    return Park(until=max(until, now), reason=reasons(options), lane=lane, waiting=waiting)
+    pacing = [] if impatient else [o.obstacle.until for o in options if o.obstacle is not None and o.obstacle.paces]
+    if pacing:
+        until = min(*pacing, since + PATIENCE) if len(options) > 1 else pacing[0]
+        until = min(max(until, now), now + LONGEST_PARK)
+    else:
+        until = park_until(options, now)
+    return Park(until=until, reason=reasons(options), lane=lane, waiting=bool(pacing))
 
 
 def _sender(message: Message, rewrite: Rewrite | None) -> str:

@@ -58,7 +58,7 @@ class Ledger:
         self._setting = setting
         self._retry = setting.policy.retry
         self._now = setting.now
-        self._last = {o.recipient.address: (one, o) for one in tried for o in one.outcomes}
+        self._heard = _by_recipient(tried)
         self._waits: dict[int, float] = {}
         self._ended: list[Ended] = []
         self._remainders: dict[tuple[Owed, bool], list[Recipient]] = {}
@@ -70,8 +70,8 @@ class Ledger:
             self._enter(recipient)
         remainders = [r for (owed, judged), group in self._remainders.items() for r in self._timed(owed, judged, group)]
         self._note_parking()
-        accepted = [o for _, o in self._last.values() if o.verdict is Verdict.ACCEPTED]
-        notices = (*self._notices(), *relayed(self._message, accepted, self._now))
+        outcomes = [heard[-1][1] for heard in self._heard.values()]
+        notices = (*self._notices(), *relayed(self._message, outcomes, self._now))
         settlement = Settlement(
             token=self._lease.token,
             ended=tuple(self._ended),
@@ -85,16 +85,19 @@ class Ledger:
     # One recipient.
 
     def _enter(self, recipient: Recipient) -> None:
-        one, outcome = self._last.get(recipient.address, (None, None))
-        if one is None or outcome is None:
+        heard = self._heard.get(recipient.address)
+        if heard is None:
             owed, judged = self._untried(), self._park is not None and not self._park.waiting
-        elif outcome.verdict is Verdict.ACCEPTED:
+            return self._owe(recipient, owed, judged)
+        one, outcome = heard[-1]
+        if outcome.verdict is Verdict.ACCEPTED:
             return self._ended.append(accepted(outcome))
-        elif outcome.verdict is Verdict.REJECTED and not self._movable(one, outcome):
+        if outcome.verdict is Verdict.REJECTED and not self._movable(one, outcome):
             return self._reject(outcome)
-        else:
-            owed, judged = self._again(one, outcome)
-        return self._remainders.setdefault((replace(owed, recipients=()), judged), []).append(recipient)
+        return self._owe(recipient, *self._again(one, outcome))
+
+    def _owe(self, recipient: Recipient, owed: Owed, judged: bool) -> None:
+        self._remainders.setdefault((replace(owed, recipients=()), judged), []).append(recipient)
 
     def _reject(self, outcome: DeliveryOutcome) -> None:
         reply = str(outcome.reply)
@@ -119,7 +122,7 @@ class Ledger:
 
     def _again(self, one: Tried, outcome: DeliveryOutcome) -> tuple[Owed, bool]:
         """What is owed to a recipient that was put off, and whether warning and expiry are judged now."""
-        owed = replace(self._heard(one, outcome), reason=f"{outcome.provider}: {outcome.reply}")
+        owed = replace(self._remembered(one, outcome), reason=f"{outcome.provider}: {outcome.reply}")
         if outcome.fault is Fault.UNCERTAIN:
             return self._uncertain(owed, outcome)
         if _split(one, outcome):
@@ -144,16 +147,17 @@ class Ledger:
             owed = replace(owed, pin=owed.pin or outcome.provider)
         return self._new_round(replace(owed, reason=reason), self._wait(owed.tries, outcome)), True
 
-    def _heard(self, one: Tried, outcome: DeliveryOutcome) -> Owed:
+    def _remembered(self, one: Tried, outcome: DeliveryOutcome) -> Owed:
         """With what all of this lease's providers answered about this recipient, not only the last one."""
-        heard = [o for each in self._tried for o in each.outcomes if o.recipient.address == outcome.recipient.address]
-        counted = any(counts(o) for o in heard) and not _split(one, outcome)
+        heard = self._heard[outcome.recipient.address]
+        counted = any(counts(o) for _, o in heard) and not _split(one, outcome)
+        movable = [o for each, o in heard if self._movable(each, o)]
         return replace(
             self._owed,
             tries=self._owed.tries + counted,
             lane=one.send.lane,
-            avoid=joined(self._owed.avoid, heard, Verdict.DEFERRED),
-            refused=joined(self._owed.refused, heard, Verdict.REJECTED),
+            avoid=joined(self._owed.avoid, movable, Verdict.DEFERRED),
+            refused=joined(self._owed.refused, movable, Verdict.REJECTED),
         )
 
     # Times.
@@ -194,7 +198,8 @@ class Ledger:
 
     def _expire(self, owed: Owed, group: list[Recipient]) -> Iterable[Owed]:
         for recipient in group:
-            _, outcome = self._last.get(recipient.address, (None, None))
+            heard = self._heard.get(recipient.address)
+            outcome = heard[-1][1] if heard else None
             provider = outcome.provider if outcome else ""
             reply = str(outcome.reply) if outcome and outcome.reply.code else owed.reason
             self._ended.append(Ended(recipient=recipient, state=State.EXPIRED, provider=provider, reply=reply))
@@ -221,6 +226,14 @@ class Ledger:
         park = self._park
         if park is not None and not park.waiting and park.reason != self._owed.reason:
             self._events.append(TimelineEvent(at=self._now, kind="parked", detail=park.reason))
+
+
+def _by_recipient(tried: Sequence[Tried]) -> dict[str, list[tuple[Tried, DeliveryOutcome]]]:
+    heard: dict[str, list[tuple[Tried, DeliveryOutcome]]] = {}
+    for one in tried:
+        for outcome in one.outcomes:
+            heard.setdefault(outcome.recipient.address, []).append((one, outcome))
+    return heard
 
 
 def _split(one: Tried, outcome: DeliveryOutcome) -> bool:

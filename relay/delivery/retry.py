@@ -5,6 +5,7 @@ Called by settle and dispatcher. Never reads a clock: `now` and `uptime` are pas
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from random import Random
 
@@ -34,8 +35,14 @@ class RetryPolicy:
 
 def backoff(tries: int, policy: RetryPolicy, rng: Random) -> float:
     """Seconds to wait after so many tries (0 counts as 1). Jitter only shortens: never longer than `policy.max`."""
-    steps = min(max(tries, 1) - 1, 64)  # beyond this every factor above 1 is at its maximum; a float must not overflow
-    return min(policy.first * policy.factor**steps, policy.max) * rng.uniform(0.8, 1.0)
+    return min(policy.first * policy.factor ** _steps(tries, policy), policy.max) * rng.uniform(0.8, 1.0)
+
+
+def _steps(tries: int, policy: RetryPolicy) -> float:
+    """How often the wait has grown: not beyond the maximum, where the power of a float would overflow."""
+    if policy.factor <= 1 or policy.max <= policy.first:
+        return 0.0
+    return min(max(tries, 1) - 1, math.log(policy.max / policy.first, policy.factor))
 
 
 def warn_at(message: Message, policy: RetryPolicy) -> float:
