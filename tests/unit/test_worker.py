@@ -1,0 +1,270 @@
+"""The worker over the memory spool: what is sent where, and what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from random import Random
+
+import pytest
+
+from relay.delivery.dispatcher import Dispatcher
+from relay.delivery.policy import DeliveryPolicy, Uncertain
+from relay.delivery.retry import RetryPolicy
+from relay.events import AttemptEnded, EntryCrashed, Event, FailedOver, NoticeQueued
+from relay.model import (
+    Body,
+    DeliveryOutcome,
+    Envelope,
+    Limits,
+    Match,
+    Message,
+    Phase,
+    Provider,
+    Recipient,
+    Route,
+    Shipment,
+    Source,
+    State,
+    Submission,
+)
+from relay.ports import MessageView
+from relay.spool.memory import MemorySpool
+from relay.testing.transport import FakeTransport, says, takes
+from relay.worker import Delivery, Worker
+
+MOVING = (State.QUEUED, State.SENDING)
+NOW = 1_800_000_000.0
+HELLO = b"Subject: x\r\n\r\nHello\r\n"
+QUICK = RetryPolicy(first=30.0)
+
+
+def provider(name: str, priority: int = 1, **more: object) -> Provider:
+    return Provider(name=name, host=f"{name}.example", port=25, priority=priority, **more)  # type: ignore[arg-type]
+
+
+class Desk:
+    """A worker with everything around it, on a clock the test turns."""
+
+    def __init__(self, providers: list[Provider], routes: tuple[Route, ...] = (), **policy: object) -> None:
+        self.now = NOW
+        self.events: list[Event] = []
+        self.transport = FakeTransport()
+        self.providers = {one.name: one for one in providers}
+        self.dispatcher = Dispatcher(
+            providers,
+            routes,
+            DeliveryPolicy(hostname="relay.example", retry=QUICK, **policy),  # type: ignore[arg-type]
+            rng=Random(1),
+            observe=self.events.append,
+        )
+        self.spool = MemorySpool(self.dispatcher.place, clock=lambda: self.now)
+        self.worker = Worker(
+            Delivery(
+                work=self.spool,
+                budget=self.spool,
+                transport=self.transport,
+                dispatcher=self.dispatcher,
+                providers=lambda: self.providers,
+                new_id=self.spool.new_id,
+                clock=lambda: self.now,
+                uptime=lambda: 1e6,
+                rng=Random(1),
+                observe=self.events.append,
+            )
+        )
+
+    async def accept(
+        self, *to: str, sender: str = "a@example.com", body: bytes = b"Subject: x\r\n\r\nHello\r\n"
+    ) -> str:
+        id = self.spool.new_id(self.now)
+        message = Message(
+            id=id,
+            envelope=Envelope(sender=sender, recipients=tuple(Recipient(address=address) for address in to)),
+            prefix=b"Received: from app\r\n",
+            size=len(body),
+            source=Source(kind="smtp", listener="internal", client="127.0.0.1"),
+            received_at=self.now,
+            expires_at=self.now + 5 * 86400,
+        )
+        assert await self.spool.accept([Submission(message=message, body=Body(size=len(body), data=body))]) is None
+        return id
+
+    async def show(self, message: str) -> MessageView:
+        view = await self.spool.show(message)
+        assert view is not None
+        return view
+
+    async def until(self, met: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not met():  # noqa: ASYNC110 - what it waits for is a view, not an event
+                await asyncio.sleep(0.001)
+
+    async def settled(self, message: str) -> MessageView:
+        """The message once nobody is sending it."""
+        async with asyncio.timeout(5):
+            while (view := await self.show(message)).state in MOVING:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        return view
+
+    def sent(self) -> list[tuple[str, tuple[str, ...]]]:
+        return [(s.provider.name, tuple(r.address for r in s.recipients)) for s in self.transport.shipments]
+
+    def seen(self, kind: type[Event]) -> list[Event]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+@contextlib.asynccontextmanager
+async def running(desk: Desk) -> AsyncIterator[Desk]:
+    task = asyncio.create_task(desk.worker.run())
+    try:
+        yield desk
+    finally:
+        await desk.worker.drain(1.0)
+        await asyncio.wait_for(task, 5)
+
+
+async def test_mail_is_handed_over_and_becomes_history():
+    async with running(Desk([provider("one")])) as desk:
+        id = await desk.accept("b@example.org", "c@example.org")
+        view = await desk.settled(id)
+        assert view.state is State.ACCEPTED
+        assert desk.sent() == [("one", ("b@example.org", "c@example.org"))]
+        assert desk.transport.bodies[0].data == b"Subject: x\r\n\r\nHello\r\n"
+        [attempt] = desk.seen(AttemptEnded)
+        assert attempt.message == id and len(attempt.outcomes) == 2
+
+
+async def test_a_provider_that_fails_is_failed_over_at_once_and_counted_once():
+    async with running(Desk([provider("one"), provider("two", 2)])) as desk:
+        desk.transport.answers["one"] = says(Phase.CONNECT, 0, text="connection refused")
+        view = await desk.settled(await desk.accept("b@example.org", "c@example.org"))
+        assert view.state is State.ACCEPTED
+        assert [name for name, _ in desk.sent()] == ["one", "two"]
+        [over] = desk.seen(FailedOver)
+        assert (over.origin, over.target) == ("one", "two")
+
+
+async def test_F3_one_delivered_one_retried_one_bounced():
+    answers = {"c@example.org": says(Phase.RCPT, 450, "4.2.1", "later"), "d@example.org": says(Phase.RCPT, 550)}
+
+    def answer(shipment: Shipment, recipient: Recipient) -> DeliveryOutcome:
+        return answers.get(recipient.address, takes)(shipment, recipient)
+
+    async with running(Desk([provider("one")])) as desk:
+        desk.transport.answers["one"] = answer
+        id = await desk.accept("b@example.org", "c@example.org", "d@example.org")
+        await desk.until(lambda: len(desk.transport.shipments) == 2)  # the mail, and the bounce
+        view = await desk.settled(id)
+        states = {recipient.address: recipient.state for recipient in view.recipients}
+        assert states == {
+            "b@example.org": State.ACCEPTED,
+            "c@example.org": State.DEFERRED,
+            "d@example.org": State.FAILED,
+        }
+        bounce = desk.transport.shipments[1]
+        assert bounce.sender == "" and bounce.recipients[0].address == "a@example.com"
+        assert [event.kind for event in desk.seen(NoticeQueued)] == ["bounce"]
+        desk.transport.answers["one"] = takes
+        desk.now += 31
+        desk.spool.wake()
+        await desk.until(lambda: desk.sent()[-1] == ("one", ("c@example.org",)))
+
+
+async def test_E2_no_bounce_for_the_null_sender():
+    async with running(Desk([provider("one")])) as desk:
+        desk.transport.answers["one"] = says(Phase.RCPT, 550, "5.1.1", "no such user")
+        view = await desk.settled(await desk.accept("b@example.org", sender=""))
+        assert view.state is State.FAILED
+        assert len(desk.transport.shipments) == 1 and not desk.seen(NoticeQueued)
+
+
+async def test_recipients_beyond_the_limit_go_in_a_transaction_of_their_own():
+    async with running(Desk([provider("one", limits=Limits(recipients=2))])) as desk:
+        view = await desk.settled(await desk.accept("b@example.org", "c@example.org", "d@example.org"))
+        assert view.state is State.ACCEPTED
+        assert [to for _, to in desk.sent()] == [("b@example.org", "c@example.org"), ("d@example.org",)]
+
+
+async def test_quota_is_reserved_before_and_spent_after():
+    async with running(Desk([provider("one", limits=Limits(per_day=2))])) as desk:
+        ids = [await desk.accept(f"{n}@example.org") for n in range(3)]
+        await desk.settled(ids[0])
+        await desk.settled(ids[1])
+        [used] = await desk.spool.usage(desk.now)
+        assert set(used.periods.values()) == {2}  # the day and the month
+        assert len(desk.transport.shipments) == 2
+        assert (await desk.show(ids[2])).state in (State.QUEUED, State.DEFERRED)
+
+
+async def test_routes_see_headers_at_every_attempt():
+    routes = (Route(match=Match(headers=(("x-app", "crm"),)), providers=("two",)),)
+    async with running(Desk([provider("one"), provider("two", 2)], routes)) as desk:
+        await desk.settled(await desk.accept("b@example.org", body=b"X-App: CRM\r\n\r\nHello\r\n"))
+        await desk.settled(await desk.accept("c@example.org"))
+        assert [name for name, _ in desk.sent()] == ["two", "one"]
+
+
+async def test_an_exception_keeps_the_mail_and_holds_it_the_third_time():
+    def broken(shipment: Shipment, recipient: Recipient) -> DeliveryOutcome:
+        raise RuntimeError("secret in the text")
+
+    async with running(Desk([provider("one")])) as desk:
+        desk.transport.answers["one"] = broken
+        id = await desk.accept("b@example.org")
+        for crashes in (1, 2, 3):
+            await desk.until(lambda crashes=crashes: len(desk.seen(EntryCrashed)) == crashes)
+            await desk.settled(id)
+            desk.now += 3600
+            desk.spool.wake()
+        view = await desk.show(id)
+        assert view.state is State.HELD
+        assert "RuntimeError" in view.recipients[0].reason and "secret" not in view.recipients[0].reason
+        assert [event.held for event in desk.seen(EntryCrashed)] == [False, False, True]
+        status = desk.dispatcher.statuses(desk.now)[0]
+        assert status.in_flight == 0
+
+
+@pytest.mark.parametrize(("policy", "state"), [(Uncertain.RETRY_SAME, State.DEFERRED), (Uncertain.HOLD, State.HELD)])
+async def test_F2_an_answer_lost_after_the_dot(policy: Uncertain, state: State):
+    from dataclasses import replace
+
+    from relay.model import Fault, Verdict
+
+    def lost(shipment: Shipment, recipient: Recipient) -> DeliveryOutcome:
+        given = says(Phase.DOT, 0, text="connection lost")(shipment, recipient)
+        return replace(given, verdict=Verdict.DEFERRED, fault=Fault.UNCERTAIN)
+
+    async with running(Desk([provider("one"), provider("two", 2)], uncertain=policy)) as desk:
+        desk.transport.answers["one"] = lost
+        view = await desk.settled(await desk.accept("b@example.org"))
+        assert view.state is state
+        assert [name for name, _ in desk.sent()] == ["one"]
+
+
+async def test_drain_lets_what_is_being_sent_finish_and_takes_no_more():
+    desk = Desk([provider("one")])
+    desk.transport.gate = asyncio.Event()
+    task = asyncio.create_task(desk.worker.run())
+    id = await desk.accept("b@example.org")
+    await desk.until(lambda: len(desk.transport.shipments) == 1)
+    drained = asyncio.create_task(desk.worker.drain(5.0))
+    await asyncio.wait_for(task, 5)
+    later = await desk.accept("c@example.org")
+    desk.transport.gate.set()
+    await drained
+    assert (await desk.show(id)).state is State.ACCEPTED
+    assert (await desk.show(later)).state is State.QUEUED
+
+
+async def test_a_lost_body_is_held_and_says_so():
+    async def nothing(message: str) -> None:
+        return None
+
+    desk = Desk([provider("one")])
+    desk.spool.body = nothing  # type: ignore[method-assign]
+    async with running(desk):
+        view = await desk.settled(await desk.accept("b@example.org"))
+        assert view.state is State.HELD
+        assert "body" in view.recipients[0].reason
