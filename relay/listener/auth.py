@@ -88,8 +88,7 @@ class Authenticator:
 
     async def _argon2(self, user: User, claim: Credentials) -> bool | None:
         """None: too many are waiting already."""
-        mark = self._digest(claim.name.encode(), user.hash.encode(), claim.password)
-        if self._known.get(mark, 0.0) > self._monotonic():
+        if self.remembers(claim):
             return True
         if self._waiting >= WAITING:
             return None
@@ -100,11 +99,18 @@ class Authenticator:
         finally:
             self._waiting -= 1
         if right and user is not self._nobody:
-            self._remember(mark)
+            self._remember(claim)
         return right
 
-    def _remember(self, mark: bytes) -> None:
-        self._known[mark] = self._monotonic() + CACHE_SECONDS
+    def remembers(self, claim: Credentials) -> bool:
+        """True if this name was right with this password less than five minutes ago."""
+        return self._known.get(self._mark(claim), 0.0) > self._monotonic()
+
+    def _mark(self, claim: Credentials) -> bytes:
+        return self._digest(claim.name.encode(), claim.password)
+
+    def _remember(self, claim: Credentials) -> None:
+        self._known[self._mark(claim)] = self._monotonic() + CACHE_SECONDS
         if len(self._known) > CACHE_SIZE:
             self._known.popitem(last=False)
 

@@ -9,6 +9,7 @@ import errno
 import os
 import socket
 import stat
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def open_sockets(settings: Settings) -> list[socket.socket]:
     if address.startswith("unix:"):
         return [_unix(settings, Path(address.removeprefix("unix:")))]
     if address.startswith("fd:"):
-        return _from_systemd(settings, address.removeprefix("fd:"))
+        return from_systemd(settings, os.environ)
     return _tcp(settings)
 
 
@@ -115,11 +116,12 @@ def _clear_stale(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _from_systemd(settings: Settings, name: str) -> list[socket.socket]:
+def from_systemd(settings: Settings, environ: Mapping[str, str], first: int = FIRST_FD) -> list[socket.socket]:
     """sd_listen_fds_with_names(3). The descriptors stay systemd's and are duplicated: a reload finds them again."""
-    count = int(os.environ.get("LISTEN_FDS", "0")) if os.environ.get("LISTEN_PID") == str(os.getpid()) else 0
-    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
-    wanted = [FIRST_FD + at for at in range(count) if at < len(names) and names[at] == name]
+    name = settings.address.removeprefix("fd:")
+    count = int(environ.get("LISTEN_FDS", "0")) if environ.get("LISTEN_PID") == str(os.getpid()) else 0
+    names = environ.get("LISTEN_FDNAMES", "").split(":")[:count]
+    wanted = [first + at for at, given in enumerate(names) if given == name]
     if not wanted:
         raise _error(
             settings, "systemd handed over no socket of that name", f"add FileDescriptorName={name} to its .socket unit"

@@ -151,11 +151,11 @@ class Wire(SMTP):
             CommandRejected(listener=settings.name, client=self.talk.client, reason=refusal.reason, reply=refusal.reply)
         )
 
-    def hang_up(self, refusal: Refusal) -> None:
+    def hang_up(self, refusal: Refusal, *, linger: bool = True) -> None:
         """Say why, and close."""
         self.report(refusal)
         self.out.append(refusal.wire)
-        self.leave(linger=True)
+        self.leave(linger=linger)
 
     def leave(self, *, linger: bool) -> None:
         """Close. `linger`: the client may be sending; a reset would destroy what we said, so let it close first."""
@@ -164,11 +164,14 @@ class Wire(SMTP):
         self.mode = CLOSED
         self.quiet = 0.0
         self.rest = b""
-        if linger and not self.half_closed and self.transport.can_write_eof():
+        if not linger or self.half_closed or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        try:
             self.transport.write_eof()
             self.let_go()
-        else:
-            self.transport.close()
+        except OSError:  # the client is gone and we have not been told yet
+            self.transport.abort()
 
     def tick(self, seconds: float) -> None:
         """So much time went by. Called by the listener's one timer; a timer for every read would cost more."""
@@ -186,7 +189,7 @@ class Wire(SMTP):
         """The listener stops: idle sessions end now, the others after the answer they wait for."""
         self.stopping = True
         if self.mode is COMMAND or self.mode is AUTH:
-            self.hang_up(SHUTDOWN)
+            self.hang_up(SHUTDOWN, linger=False)
 
     def cut(self) -> None:
         """No more time: close without a word."""
