@@ -24,10 +24,10 @@ def create_app(parts: ApiParts) -> FastAPI:
     for resource in (health, messages, queue, explain):
         app.include_router(resource.router(parts))
     app.add_middleware(BodyLimit)
-    app.add_exception_handler(Refusal, _refused)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(Exception, _crashed)
+    app.exception_handler(Refusal)(_refused)
+    app.exception_handler(HTTPException)(_http_error)
+    app.exception_handler(RequestValidationError)(_invalid)
+    app.exception_handler(Exception)(_crashed)
     return app
 
 
@@ -36,22 +36,19 @@ def _answer(request: Request, status: int, detail: str, errors: list[dict[str, A
     return JSONResponse(document, status_code=status, media_type=MEDIA_TYPE)
 
 
-async def _refused(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, Refusal)
+async def _refused(request: Request, error: Refusal) -> JSONResponse:
     return _answer(request, error.status, error.detail, [{"loc": [loc], "msg": msg} for loc, msg in error.errors])
 
 
-async def _http_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
+async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
     details = {404: "there is nothing at this address; /docs lists what there is"}
     answer = _answer(request, error.status_code, details.get(error.status_code, str(error.detail)))
     answer.headers.update(error.headers or {})
     return answer
 
 
-async def _invalid(request: Request, error: Exception) -> JSONResponse:
+async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
     """Where and what, not the value: pydantic's own errors repeat the input, which may be a secret (hazard H8)."""
-    assert isinstance(error, RequestValidationError)
     errors = [{"loc": list(found["loc"]), "msg": found["msg"]} for found in error.errors()]
     return _answer(request, 422, "the request is not as it should be; see errors", errors)
 

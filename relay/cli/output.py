@@ -1,0 +1,73 @@
+"""What commands print: rows for scripts, tables for people, JSON for programs.
+
+Used by every command. Off a terminal a row is one line, its cells separated by tabs, never cut, wrapped or coloured.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from relay.observe.text import escaped
+
+Row = Sequence[object]
+
+
+def on_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def cell(value: object) -> str:
+    """Text that cannot break out of its cell: no tab, no line end, no escape sequence."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ",".join(cell(item) for item in value)
+    return escaped(str(value))
+
+
+def rows(head: Sequence[str], content: Iterable[Row]) -> None:
+    """A table on a terminal, where `head` names the columns; else only the rows."""
+    if on_terminal():
+        _table(head, content)
+        return
+    for row in content:
+        print("\t".join(cell(value) for value in row))
+
+
+def _table(head: Sequence[str], content: Iterable[Row]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for name in head:
+        table.add_column(name, overflow="fold")
+    for row in content:
+        table.add_row(*(Text(cell(value)) for value in row))
+    Console().print(table)
+
+
+def document(content: Any) -> None:
+    """JSON; ASCII, so that no terminal is surprised."""
+    print(json.dumps(content, indent=2 if on_terminal() else None))
+
+
+def stream(pages: Iterable[Sequence[Any]]) -> None:
+    """One JSON document of all pages, `{"data": [...], "has_more": false}`, printed while they arrive."""
+    separator = '{"data": ['
+    for page in pages:
+        for item in page:
+            print(separator, end="")
+            print(json.dumps(item), end="")
+            separator = ",\n"
+    print(separator if separator.startswith("{") else "", end="")
+    print('], "has_more": false}')
+
+
+def complain(sentence: str) -> None:
+    print(escaped(sentence), file=sys.stderr)

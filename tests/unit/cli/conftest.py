@@ -1,0 +1,126 @@
+"""A relay to speak to: a real server in a thread of its own, over a fake desk, and the configuration that names it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from relay.api.app import create_app
+from relay.api.parts import ApiParts, Readiness
+from relay.api.server import HttpServer
+from relay.api.sockets import control_socket, tcp_socket
+from relay.cli.main import main
+from relay.model import State
+from tests.desk import NOW, FakeDesk, FakeExplain, message
+
+CONFIG = """
+hostname: relay.test
+spool: {url: sqlite:///spool/spool.db}
+providers:
+  - {name: primary, host: smtp.example.org, username: u, password: canary-7351}
+  - {name: backup, host: smtp.example.net}
+"""
+
+
+@dataclass
+class Result:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def rows(self) -> list[list[str]]:
+        return [line.split("\t") for line in self.out.splitlines()]
+
+
+@dataclass
+class Relay:
+    """`config`: a file whose control socket is this relay's."""
+
+    config: Path
+    port: int
+    desk: FakeDesk
+    readiness: Readiness
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("relay")
+    (made / "relay.yaml").write_text(CONFIG)
+    (made / "spool").mkdir()
+    return made
+
+
+@pytest.fixture(scope="module")
+def served(folder: Path) -> Iterator[Relay]:
+    tcp, control = tcp_socket("127.0.0.1", 0), control_socket(folder / "spool" / "relay.sock")
+    running = Relay(
+        folder / "relay.yaml", tcp.getsockname()[1], FakeDesk(), Readiness(mode="relay", checks={"spool": "ok"})
+    )
+
+    async def readiness() -> Readiness:
+        return running.readiness
+
+    async def metrics() -> bytes:
+        return b""
+
+    parts = ApiParts(
+        desk=running.desk,
+        explain=FakeExplain({"default:7": "primary: circuit open"}),
+        readiness=readiness,
+        metrics=metrics,
+        providers=lambda: ("primary", "backup"),
+        clock=lambda: NOW,
+        version="0.1.0",
+    )
+    loop, up, leave = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
+
+    async def serve() -> None:
+        server = HttpServer(create_app(parts), tcp=tcp, control=control)
+        await server.start()
+        up.set()
+        await leave.wait()
+        await server.stop()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    assert up.wait(10)
+    yield running
+    loop.call_soon_threadsafe(leave.set)
+    thread.join(10)
+    loop.close()
+
+
+@pytest.fixture
+def relay(served: Relay) -> Relay:
+    """As if freshly started."""
+    views = (
+        message("0a", State.QUEUED),
+        message("0b", State.DEFERRED, reason="451 4.3.0 busy", provider="primary"),
+        message("0c", State.HELD, sender="", address="carol@c.example"),
+        message("0d", State.CAPTURED, received_at=NOW - 7200),
+        message("0e", State.ACCEPTED, ended_at=NOW - 5),
+    )
+    served.desk.messages = {view.id: view for view in views}
+    served.desk.acts.clear()
+    served.readiness = Readiness(mode="relay", checks={"spool": "ok"})
+    return served
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Run a command in this process."""
+
+    def command(*arguments: object) -> Result:
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return command
