@@ -61,7 +61,7 @@ class Operations:
         view = await self.desk.show(message)
         if view is None:
             raise unknown_message(message)
-        why = result["skipped"].get(message) or f"it is {view.state}"
+        why = next(iter(result["skipped"].values()), f"it is {view.state}")
         raise Refusal(409, f"{action} does not apply to message {message}: {why}")
 
     async def stats(self) -> JSON:

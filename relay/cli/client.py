@@ -61,7 +61,7 @@ class Remote:
     """A running relay, over one kept connection. `name` is what failures call it; `base` is None on this machine."""
 
     def __init__(
-        self, connection: http.client.HTTPConnection, name: str, base: str | None = None, token: str = ""
+        self, connection: http.client.HTTPConnection, name: str, base: str | None = None, token: str | None = None
     ) -> None:
         self._connection = connection
         self._name = name

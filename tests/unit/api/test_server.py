@@ -125,3 +125,20 @@ def test_operations_start_without_fastapi_uvicorn_or_rich():
     program = f"import relay.api.operations, sys; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_under_uvloop_the_doors_are_told_apart_as_well(tmp_path):
+    uvloop = pytest.importorskip("uvloop")
+    tcp, control = tcp_socket("127.0.0.1", 0), control_socket(tmp_path / "s")
+    port = tcp.getsockname()[1]
+
+    async def both() -> tuple[int, int, int]:
+        server = HttpServer(hello, tcp=tcp, control=control)
+        await server.start()
+        answers = [await request(port, "/healthz"), await request(port, "/x"), await request(tmp_path / "s", "/x")]
+        await server.stop()
+        return tuple(answer.status for answer in answers)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(both()) == (200, 403, 200)
+    assert not (tmp_path / "s").exists()
