@@ -41,12 +41,12 @@ def open_writer(path: Path) -> apsw.Connection:
     try:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW)
     except apsw.Error as error:
-        raise _unusable(path, error) from error
+        raise unusable(path, error) from error
     try:
         _prepare(connection, path)
     except apsw.Error as error:
         connection.close()
-        raise _unusable(path, error) from error
+        raise unusable(path, error) from error
     except SpoolError:
         connection.close()
         raise
@@ -84,7 +84,8 @@ def open_reader(path: Path) -> apsw.Connection:
     return connection
 
 
-def _unusable(path: Path, error: apsw.Error) -> SpoolError:
+def unusable(path: Path, error: apsw.Error) -> SpoolError:
+    """What SQLite says about the file as a sentence with its fix."""
     match error:
         case apsw.NotADBError():
             return SpoolError(f"{path} is not an SQLite database; move it away or change spool.url")

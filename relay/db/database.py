@@ -9,47 +9,71 @@ import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import apsw
 
-from relay.db.connection import open_writer
+from relay.db.connection import open_writer, unusable
 from relay.db.files import lock, private_folder, settle_path
 from relay.db.reader import Reader
 from relay.db.writer import Operation, Writer, checkpoint
 from relay.events import Observer
 
+T = TypeVar("T")
+
 
 class Database:
-    """`write` is durable when the operation is told so; `desk` and `work` are readers for people and for deliveries."""
+    """Open it, `prepare`, then `start`. `desk` and `work` are readers: for people, and for deliveries."""
 
-    def __init__(self, path: Path, observe: Observer, prepare: Callable[[apsw.Connection], None]) -> None:
-        """Open, or raise SpoolError. `prepare` runs on the writing connection before anybody else sees it."""
+    desk: Reader
+    work: Reader
+
+    def __init__(self, path: Path) -> None:
+        """Lock and open the file; raises SpoolError."""
         self.path = settle_path(path)
         private_folder(self.path.parent)
         self._lock = lock(self.path)
+        self._writer: Writer | None = None
         try:
-            connection = open_writer(self.path)
-            prepare(connection)
-            checkpoint(connection)
+            self._connection = open_writer(self.path)
         except BaseException:
             os.close(self._lock)
             raise
-        self._writer = Writer(connection, asyncio.get_running_loop(), observe)
+
+    def prepare(self, task: Callable[[apsw.Connection], T]) -> T:
+        """Run something on the writing connection before anybody else may. Raises SpoolError."""
+        try:
+            result = task(self._connection)
+            checkpoint(self._connection)
+        except apsw.Error as error:
+            raise unusable(self.path, error) from error
+        return result
+
+    def start(self, observe: Observer) -> None:
+        """Begin to serve, from within a running loop."""
         self.desk = Reader(self.path, "spool-desk")
         self.work = Reader(self.path, "spool-work")
+        self._writer = Writer(self._connection, asyncio.get_running_loop(), observe)
 
     @property
     def failure(self) -> str:
         """Not empty once the disk failed; nothing is written any more."""
-        return self._writer.failure
+        return self._writer.failure if self._writer else ""
 
     def write(self, operation: Operation) -> None:
         """Queue an operation for the next commit; it is told on the loop how that went."""
-        self._writer.put(operation)
+        if self._writer:
+            self._writer.put(operation)
 
     async def close(self) -> None:
         """Write what waits, then close and let others have the file."""
         self.desk.close()
         self.work.close()
-        await self._writer.close()
+        if self._writer:
+            await self._writer.close()
+        os.close(self._lock)
+
+    def abandon(self) -> None:
+        """Let go of a file that was opened but never served from."""
+        self._connection.close()
         os.close(self._lock)

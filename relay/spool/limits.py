@@ -21,7 +21,7 @@ class SpoolLimits:
     """`low_disk`: free bytes below which nothing is taken, max(512 MiB, 2 x the largest message).
 
     `max_size`: of live messages, in bytes. `keep`, `max_messages`: of history, seconds and rows. `uncommitted`:
-    messages on their way to the disk. `unclaimed`: new mail held ready for a worker. `cache`: bytes of bodies in memory.
+    messages on their way to the disk. `unclaimed`: new mail kept ready for a worker. `cache`: bytes of their bodies.
     """
 
     max_size: int = 10 * GiB

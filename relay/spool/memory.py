@@ -164,6 +164,9 @@ class MemorySpool(MemoryDesk):
         except TimeoutError:
             return
 
+    def wake(self) -> None:
+        self._news.set()
+
     def _next_due(self) -> float:
         now = self._clock()
         times = [e.owed.due_at - now for live in self._store.live.values() for e in live.entries if e.waits]

@@ -91,8 +91,8 @@ def details(owed: Owed, everybody: Sequence[Recipient]) -> str:
     if owed.since != owed.due_at:
         found["since"] = owed.since
     if owed.recipients != everybody:
-        places = {recipient: place for place, recipient in enumerate(everybody)}
-        found["to"] = [places[recipient] for recipient in owed.recipients]
+        places = {recipient.address: place for place, recipient in enumerate(everybody)}
+        found["to"] = [places[recipient.address] for recipient in owed.recipients]
     return _encode(found) if found else "{}"
 
 

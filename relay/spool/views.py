@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
 
-from relay.model import ENDED, Ended, Message, Owed, Source, State, TimelineEvent
+from relay.model import ENDED, Ended, Message, Owed, Source, TimelineEvent
 from relay.ports import Filter, MessageView, RecipientView
 from relay.spool.settling import WAITING, first
 

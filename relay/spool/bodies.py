@@ -1,0 +1,130 @@
+"""Bodies on their way in, large ones as files, and the small cache of those about to be sent.
+
+Used by the SQLite spool. Up to 256 KiB a body lies in its row; a larger one streams to a file named by its id, so that
+memory does not grow with message size. A file is durable, name and content, before the row that points to it commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from relay.db.files import private_folder, sync_folder
+from relay.model import Body, MessageId
+from relay.spool.limits import KiB
+
+INLINE = 256 * KiB
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class BodyFiles:
+    """The folder of large bodies. `loose`: written or being written, but of no accepted message."""
+
+    def __init__(self, folder: Path) -> None:
+        private_folder(folder)
+        self.folder = folder
+        self.loose: set[MessageId] = set()
+
+    def path(self, message: MessageId) -> Path:
+        return self.folder / message
+
+    def find(self, message: MessageId, size: int) -> Body | None:
+        """The file as a body, or None when it is not there in its full length."""
+        try:
+            found = self.path(message).lstat()
+        except OSError:
+            return None
+        whole = stat.S_ISREG(found.st_mode) and found.st_size == size
+        return Body(size=size, path=self.path(message)) if whole else None
+
+    def names(self) -> list[str]:
+        return sorted(path.name for path in self.folder.iterdir())
+
+    def remove(self, messages: Iterable[str]) -> None:
+        """Remove files; one that is gone, or that cannot be removed now, is an orphan of the next start."""
+        for message in messages:
+            with contextlib.suppress(OSError):
+                (self.folder / message).unlink()
+
+
+class Collector:
+    """A BodyWriter over memory and, beyond INLINE, a file. Disk work runs on a thread."""
+
+    def __init__(self, files: BodyFiles, message: MessageId) -> None:
+        self.size = 0
+        self._files = files
+        self._message = message
+        self._pieces: list[bytes] = []
+        self._piled = 0
+        self._file = -1
+
+    def feed(self, data: bytes) -> bool:
+        self._pieces.append(bytes(data))
+        self.size += len(data)
+        self._piled += len(data)
+        return self._piled > INLINE
+
+    async def drain(self) -> None:
+        if self._piled > INLINE:
+            await asyncio.to_thread(self._write)
+
+    async def finish(self) -> Body:
+        if self.size <= INLINE:
+            return Body(size=self.size, data=b"".join(self._pieces))
+        await asyncio.to_thread(self._seal)
+        return Body(size=self.size, path=self._files.path(self._message))
+
+    async def discard(self) -> None:
+        self._pieces.clear()
+        self._close()
+        if self._message in self._files.loose:
+            self._files.loose.discard(self._message)
+            await asyncio.to_thread(self._files.remove, [self._message])
+
+    def _write(self) -> None:
+        if self._file < 0:
+            self._files.loose.add(self._message)
+            self._file = os.open(self._files.path(self._message), _FLAGS, 0o600)
+        rest = memoryview(b"".join(self._pieces))
+        self._pieces.clear()
+        self._piled = 0
+        while rest:
+            rest = rest[os.write(self._file, rest) :]
+
+    def _seal(self) -> None:
+        """Content first, then the name: without the folder's fsync the file can be gone after a power cut."""
+        self._write()
+        os.fsync(self._file)
+        self._close()
+        sync_folder(self._files.folder)
+
+    def _close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+class BodyCache:
+    """Bodies of mail that was just accepted, until it is settled. Full means: read it from the database then."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._bodies: dict[MessageId, Body] = {}
+
+    def put(self, message: MessageId, body: Body) -> None:
+        cost = len(body.data or b"")
+        if cost <= self._room and message not in self._bodies:
+            self._room -= cost
+            self._bodies[message] = body
+
+    def get(self, message: MessageId) -> Body | None:
+        return self._bodies.get(message)
+
+    def drop(self, message: MessageId) -> None:
+        body = self._bodies.pop(message, None)
+        if body is not None:
+            self._room += len(body.data or b"")

@@ -1,0 +1,213 @@
+"""Looking at the queue: lists, one message, counts. All of it on a reading thread of its own.
+
+Part of the SQLite spool; the reading half of `ports.Desk`. A list of a million rows keeps no commit waiting.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+
+from relay.model import Envelope, Message, Owed, Source, State
+from relay.ports import Filter, MessageView, Page, QueueStats
+from relay.spool import ids, rows, views
+from relay.spool.books import Books
+from relay.spool.settling import RANK, STATES
+
+# A lease no worker has taken yet is shown as queued, which is what it is to people: `ready` has their ids.
+_SHOWN = "CASE WHEN e.state = 1 AND e.message IN (SELECT value FROM json_each(:ready)) THEN 0 ELSE e.state END"
+_ASKED = """
+    ({t}.received_at < :older OR :older IS NULL)
+    AND (:sender = '' OR lower({t}.meta ->> '$[0]') GLOB :sender)
+    AND (:recipient = '' OR EXISTS (
+        SELECT 1 FROM json_each({t}.meta, '$[1]') AS r WHERE lower(r.value ->> 0) GLOB :recipient))
+"""
+_PAST_PROVIDER = "EXISTS (SELECT 1 FROM json_each({}) AS j WHERE j.value ->> 1 = :provider)"
+
+LIVE = f"""
+SELECT json_group_array(message) FROM (
+    SELECT e.message, min({_SHOWN}) AS shown
+    FROM entry AS e CROSS JOIN message AS m ON m.id = e.message
+    WHERE e.message BETWEEN :first AND :last AND {_ASKED.format(t="m")}
+      AND (:provider = '' OR EXISTS (
+          SELECT 1 FROM entry AS o WHERE o.message = e.message AND (
+              o.owed ->> 'pin' = :provider
+              OR EXISTS (SELECT 1 FROM json_each(o.owed, '$.avoid') WHERE value = :provider)
+              OR EXISTS (SELECT 1 FROM json_each(o.owed, '$.refused') WHERE value = :provider)))
+        OR EXISTS (SELECT 1 FROM past AS p WHERE p.message = e.message
+                   AND {_PAST_PROVIDER.format("'[' || p.what || ']'")}))
+    GROUP BY e.message
+    HAVING :states = '[]' OR shown IN (SELECT value FROM json_each(:states))
+    ORDER BY e.message LIMIT :most)
+"""  # nosec B608: put together from constants
+ENDED = f"""
+SELECT json_group_array(id) FROM (
+    SELECT h.id FROM history AS h
+    WHERE h.id BETWEEN :first AND :last AND {_ASKED.format(t="h")}
+      AND (:states = '[]' OR h.state IN (SELECT value FROM json_each(:states)))
+      AND (:provider = '' OR {_PAST_PROVIDER.format("h.past")})
+    ORDER BY h.id LIMIT :most)
+"""  # nosec B608: put together from constants
+LIVE_ROWS = """
+SELECT json_group_array(json_array(m.id, m.meta, m.size, m.received_at, m.expires_at, NULL,
+    '[' || coalesce((SELECT group_concat(what, ',' ORDER BY n) FROM past WHERE message = m.id), '') || ']',
+    (SELECT json_group_array(json_array(part, lane, state, due_at, deadline, owed)) FROM entry WHERE message = m.id)))
+FROM message AS m WHERE m.id IN (SELECT value FROM json_each(?))
+"""
+ENDED_ROWS = """
+SELECT json_group_array(json_array(id, meta, size, received_at, expires_at, ended_at, past, '[]'))
+FROM history WHERE id IN (SELECT value FROM json_each(?))
+"""
+STATES_LIVE = f"""
+SELECT json_group_object(shown, n) FROM (
+    SELECT shown, count(*) AS n FROM (SELECT min({_SHOWN}) AS shown FROM entry AS e GROUP BY e.message) GROUP BY shown)
+"""  # nosec B608: put together from constants
+STATES_ENDED = """
+SELECT json_group_object(state, n) FROM (SELECT state, count(*) AS n FROM history GROUP BY state)
+"""
+OLDEST = """
+SELECT received_at FROM message WHERE id = (SELECT message FROM entry WHERE state <> 5 ORDER BY message LIMIT 1)
+"""
+
+
+class Looking:
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self._counted: tuple[float, dict[str, int], float | None] = (0.0, {}, None)
+
+    async def find(self, where: Filter, *, limit: int, after: str = "") -> Page:
+        first = (ids.find(after) or 0) + 1 if after else 0
+        ready = self._ready()
+        return await self._books.database.desk.ask(lambda connection: page(connection, where, first, limit, ready))
+
+    async def show(self, message: str) -> MessageView | None:
+        number = ids.find(message)
+        if number is None:
+            return None
+        ready = self._ready()
+        found = await self._books.database.desk.ask(lambda c: load(c, [number], ready, timeline=True))
+        return found[0] if found else None
+
+    async def stats(self) -> QueueStats:
+        until, states, oldest = self._counted
+        if time.monotonic() >= until:
+            states, oldest = await self._count()
+        gauge = self._books.gauge
+        return QueueStats(
+            states=states,
+            oldest=oldest,
+            live_bytes=gauge.live,
+            max_bytes=gauge.limits.max_size,
+            free_bytes=gauge.free,
+            healthy=not gauge.failure,
+            detail=gauge.failure,
+        )
+
+    async def _count(self) -> tuple[dict[str, int], float | None]:
+        """Count, and keep the answer for a while if that was a lot of work."""
+        started, ready = time.monotonic(), self._ready()
+        states, oldest = await self._books.database.desk.ask(lambda connection: count(connection, ready))
+        seconds = time.monotonic() - started
+        self._counted = (started + 20 * seconds if seconds > 0.05 else 0.0, states, oldest)
+        return states, oldest
+
+    def _ready(self) -> str:
+        return ready_ids(self._books)
+
+
+def ready_ids(books: Books) -> str:
+    """The messages with leases no worker has taken, for `:ready`."""
+    return json.dumps([held.number for held in books.ready])
+
+
+def page(connection: apsw.Connection, where: Filter, first: int, limit: int, ready: str) -> Page:
+    """Up to `limit` messages from the id `first` on, live and ended ones in one order."""
+    found: list[int] = []
+    if views.looks_live(where):
+        found += numbers(connection, LIVE, where, first, limit + 1, ready)
+    if views.looks_back(where):
+        found += numbers(connection, ENDED, where, first, limit + 1, ready)
+    found.sort()
+    return Page(data=tuple(load(connection, found[:limit], ready, timeline=False)), has_more=len(found) > limit)
+
+
+def numbers(connection: apsw.Connection, statement: str, where: Filter, first: int, most: int, ready: str) -> list[int]:
+    """Ids that match, in order."""
+    last = ids.LARGEST
+    if where.id:
+        only = ids.find(where.id)
+        if only is None or only < first:
+            return []
+        first = last = only
+    values = {
+        "first": first,
+        "last": last,
+        "most": most,
+        "ready": ready,
+        "older": where.older,
+        "sender": _glob(where.sender),
+        "recipient": _glob(where.recipient),
+        "provider": where.provider,
+        "states": json.dumps([RANK[state] for state in where.states]),
+    }
+    if statement is ENDED:
+        del values["ready"]
+    found: list[int] = _json(connection, statement, values)
+    return found
+
+
+def _glob(pattern: str) -> str:
+    """A shell glob as SQLite's GLOB writes it."""
+    return pattern.lower().replace("[!", "[^")
+
+
+def _json(connection: apsw.Connection, statement: str, values: Any = ()) -> Any:
+    return json.loads(str(connection.execute(statement, values).fetchall()[0][0]))
+
+
+def load(connection: apsw.Connection, wanted: Sequence[int], ready: str, *, timeline: bool) -> list[MessageView]:
+    """These messages as people see them, in the order of their ids."""
+    text, unclaimed = json.dumps(wanted), frozenset(json.loads(ready))
+    found = _json(connection, LIVE_ROWS, (text,)) + _json(connection, ENDED_ROWS, (text,))
+    return [_view(row, unclaimed, timeline) for row in sorted(found, key=lambda row: row[0])]
+
+
+def _view(row: list[Any], unclaimed: frozenset[int], timeline: bool) -> MessageView:
+    number, meta, size, received_at, expires_at, ended_at, past, entries = row
+    try:
+        message = rows.message(ids.encode(number), meta, size, received_at, expires_at, b"")
+        owed = [_owed(item, message, number in unclaimed) for item in json.loads(entries)]
+        return views.view(message, owed, rows.past(past), ended_at, timeline=timeline)
+    except (ValueError, TypeError, LookupError):
+        return _damaged(number, size, received_at)
+
+
+def _owed(item: list[Any], message: Message, unclaimed: bool) -> Owed:
+    _, lane, state, due_at, deadline, text = item
+    shown = State.QUEUED if unclaimed and STATES[state] is State.SENDING else STATES[state]
+    return rows.owed(text, lane, shown, due_at, deadline, message.envelope.recipients)
+
+
+def _damaged(number: int, size: int, received_at: float) -> MessageView:
+    """A row that cannot be read is held (hazard G6) and must not hide the others."""
+    envelope = Envelope(sender="", recipients=())
+    return MessageView(
+        id=ids.encode(number),
+        state=State.HELD,
+        sender=envelope.sender,
+        recipients=(),
+        size=size,
+        source=views.source(Source(kind="damaged")),
+        received_at=received_at,
+    )
+
+
+def count(connection: apsw.Connection, ready: str) -> tuple[dict[str, int], float | None]:
+    """Messages by state, and when the oldest that is on its way was received."""
+    found = _json(connection, STATES_LIVE, {"ready": ready}) | _json(connection, STATES_ENDED)
+    oldest: list[Any] = connection.execute(OLDEST).fetchall()
+    return {STATES[int(rank)].value: n for rank, n in found.items()}, oldest[0][0] if oldest else None

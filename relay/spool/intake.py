@@ -1,0 +1,79 @@
+"""The way in: accept messages, many callers to one commit.
+
+Part of the SQLite spool; implements `ports.Intake`. It answers None only when every message is on stable storage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from relay.db.errors import StorageFull
+from relay.db.writer import Operation
+from relay.model import MessageId, Reply, Submission
+from relay.ports import BodyWriter
+from relay.spool import ids
+from relay.spool.bodies import Collector
+from relay.spool.books import Arrival, Books
+from relay.spool.limits import BROKEN, FULL
+
+
+class Intake:
+    def __init__(self, books: Books, source: ids.IdSource) -> None:
+        self._books = books
+        self._ids = source
+
+    def new_id(self, now: float) -> MessageId:
+        return ids.encode(self._ids.next(now))
+
+    def admits(self, size: int) -> Reply | None:
+        return self._books.gauge.admits(size)
+
+    def writer(self, message: MessageId) -> BodyWriter:
+        return Collector(self._books.files, message)
+
+    async def accept(self, batch: Sequence[Submission]) -> Reply | None:
+        size = sum([submission.message.size for submission in batch])
+        refused = self._books.gauge.takes(len(batch), size)
+        if refused is not None:
+            return refused
+        operation = Accept(self._books, [self._books.board(submission) for submission in batch], size)
+        self._books.database.write(operation)
+        return await operation.reply
+
+
+class Accept(Operation):
+    """A batch on its way to the disk. It finishes whether or not the caller still waits (hazard L3)."""
+
+    __slots__ = ("_arrivals", "_books", "_size", "reply")
+
+    def __init__(self, books: Books, arrivals: list[Arrival], size: int) -> None:
+        super().__init__([change for arrival in arrivals for change in arrival.changes])
+        self._books = books
+        self._arrivals = arrivals
+        self._size = size
+        self.reply: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
+        books.gauge.uncommitted += len(arrivals)
+        books.gauge.grow(size)
+
+    def finished(self, result: Any, error: Exception | None) -> None:
+        gauge = self._books.gauge
+        gauge.uncommitted -= len(self._arrivals)
+        for arrival in self._arrivals:
+            if error is None:
+                self._books.land(arrival)
+            else:
+                self._books.sink(arrival)
+        if error is not None:
+            gauge.grow(-self._size)
+        if not self.reply.done():
+            self.reply.set_result(self._answer(error))
+
+    def _answer(self, error: Exception | None) -> Reply | None:
+        if error is None:
+            return None
+        if isinstance(error, StorageFull):
+            self._books.gauge.free = 0  # until it is measured again: what was counted is not there
+            return FULL
+        return BROKEN

@@ -1,0 +1,172 @@
+"""The spool on disk: one SQLite file, one process. Opens it and joins its parts behind the ports.
+
+Made by `app` and by commands that act while no relay runs. It holds no logic: intake, work, desk, acting and upkeep do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from relay.db.database import Database
+from relay.db.writer import Operation
+from relay.events import Event, Observer, SpoolFailed, nobody
+from relay.model import Appetite, Body, Lease, MessageId, Reply, Reservation, Settlement, Submission, Usage
+from relay.ports import Acted, BodyWriter, Clock, Filter, MessageView, Page, Placement, QueueStats
+from relay.spool import upkeep, usage
+from relay.spool.acting import Acting
+from relay.spool.bodies import BodyCache, BodyFiles
+from relay.spool.books import Books
+from relay.spool.desk import Looking
+from relay.spool.ids import IdSource
+from relay.spool.intake import Intake
+from relay.spool.limits import Gauge, SpoolLimits
+from relay.spool.work import Work
+
+
+class SqliteSpool:
+    """Implements Intake, Work, Budget and Desk of `ports`, each by its part. `open_sqlite` makes it."""
+
+    def __init__(self, books: Books, last_id: int, free: Callable[[], int]) -> None:
+        self._books = books
+        self._intake = Intake(books, IdSource(last_id))
+        self._work = Work(books)
+        self._looking = Looking(books)
+        self._acting = Acting(books, self._work)
+        self._upkeep = upkeep.Upkeep(books, self._work, self._acting, free, books.clock())
+
+    @property
+    def place(self) -> Placement:
+        """Where new mail lies down; may be replaced at any time (reload)."""
+        return self._books.place
+
+    @place.setter
+    def place(self, place: Placement) -> None:
+        self._books.place = place
+
+    # Intake
+
+    def new_id(self, now: float) -> MessageId:
+        return self._intake.new_id(now)
+
+    def admits(self, size: int) -> Reply | None:
+        return self._intake.admits(size)
+
+    def writer(self, message: MessageId) -> BodyWriter:
+        return self._intake.writer(message)
+
+    async def accept(self, batch: Sequence[Submission]) -> Reply | None:
+        return await self._intake.accept(batch)
+
+    # Work
+
+    async def claim(self, appetite: Appetite, now: float) -> Sequence[Lease]:
+        return await self._work.claim(appetite, now)
+
+    async def body(self, message: MessageId) -> Body | None:
+        return await self._work.body(message)
+
+    async def settle(self, done: Sequence[Settlement]) -> Collection[int]:
+        return await self._work.settle(done)
+
+    async def wait(self, seconds: float) -> None:
+        await self._work.wait(seconds)
+
+    # Budget
+
+    async def usage(self, now: float) -> Sequence[Usage]:
+        return await self._books.database.work.ask(lambda connection: usage.read(connection, now))
+
+    async def reserve(self, wanted: Sequence[Reservation]) -> bool:
+        operation = _Reserve(wanted)
+        self._books.database.write(operation)
+        return await operation.durable
+
+    # Desk
+
+    async def find(self, where: Filter, *, limit: int, after: str = "") -> Page:
+        return await self._looking.find(where, limit=limit, after=after)
+
+    async def show(self, message: str) -> MessageView | None:
+        return await self._looking.show(message)
+
+    async def act(self, action: str, where: Filter, now: float, *, provider: str = "", dry_run: bool = False) -> Acted:
+        return await self._acting.act(action, where, now, provider=provider, dry_run=dry_run)
+
+    async def stats(self) -> QueueStats:
+        return await self._looking.stats()
+
+    # Upkeep
+
+    async def maintain(self, now: float) -> None:
+        """Call every few seconds."""
+        await self._upkeep.maintain(now)
+
+    async def close(self) -> None:
+        """Write what waits and let go of the file. Leases end with this; their mail is due at the next start."""
+        await self._books.database.close()
+
+
+class _Reserve(Operation):
+    """Quota on its way to the disk."""
+
+    __slots__ = ("durable",)
+
+    def __init__(self, wanted: Sequence[Reservation]) -> None:
+        super().__init__([usage.reserve(reservation) for reservation in wanted])
+        self.durable: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    def finished(self, result: Any, error: Exception | None) -> None:
+        if not self.durable.done():
+            self.durable.set_result(error is None)
+
+
+def open_sqlite(
+    path: Path,
+    place: Placement,
+    observe: Observer = nobody,
+    *,
+    limits: SpoolLimits | None = None,
+    free: Callable[[], int] | None = None,
+    clock: Clock = time.time,
+) -> SqliteSpool:
+    """Open or make the spool, within a running loop. Raises SpoolError: one sentence, the cause and the fix.
+
+    `free`: bytes left on the disk; measured when not given. Beside `path` lie `<path>.lock` and `<path>.bodies/`.
+    """
+    limits = limits or SpoolLimits()
+    database = Database(path)
+    try:
+        measure = free or partial(free_bytes, database.path.parent)
+        books = Books(
+            database=database,
+            gauge=Gauge(limits, measure()),
+            files=BodyFiles(database.path.with_name(database.path.name + ".bodies")),
+            cache=BodyCache(limits.cache),
+            place=place,
+            observe=observe,
+            clock=clock,
+        )
+        last_id = database.prepare(partial(upkeep.start, books=books, now=clock()))
+        database.start(partial(_watch, books))
+    except BaseException:
+        database.abandon()
+        raise
+    return SqliteSpool(books, last_id, measure)
+
+
+def _watch(books: Books, event: Event) -> None:
+    if isinstance(event, SpoolFailed):
+        books.gauge.failure = event.error
+    books.observe(event)
+
+
+def free_bytes(folder: Path) -> int:
+    """What an ordinary user may still write there."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
