@@ -11,6 +11,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
+from relay.listener import tls
 from relay.listener.auth import Verdict
 from relay.listener.commands import COMMANDS, Act, unknown
 from relay.listener.exchange import LONGEST_LINE, Credentials, Exchange, Step
@@ -306,29 +307,20 @@ class Session(Wire):
         """What was sent in clear behind STARTTLS is forgotten, not obeyed later (hazard C1)."""
         self.rest, self.at = b"", 0
         self.mode = UPGRADE
-        self.transport.pause_reading()
-        self.crowd.spawn(self._upgrade())
-
-    async def _upgrade(self) -> None:
-        service, context = self.service, self.service.tls_context
+        context = self.service.tls_context
         assert context is not None  # settings.tls is not none
-        self.rest = b""
-        try:
-            transport = await self.loop.start_tls(
-                self.transport,
-                self,
-                context,
-                server_side=True,
-                ssl_handshake_timeout=service.settings.patience.handshake,
-            )
-        except OSError:  # ssl.SSLError and TimeoutError are kinds of it
-            transport = None
-        if transport is None or self.gone:
+        patience = self.service.settings.patience
+        self.crowd.spawn(self._upgrade(tls.upgrade(self.loop, self.transport, self, context, patience.handshake)))
+
+    async def _upgrade(self, handshake: Coroutine[Any, Any, asyncio.Transport | None]) -> None:
+        service = self.service
+        transport = await handshake
+        if transport is None or self.transport.is_closing():  # uvloop returns one of a lost connection
             self._upgrade_failed()
             return
         self.transport = transport
         self.session = self.talk = self.talk.secured()
-        self.session.ssl = {"sslcontext": context}
+        self.session.ssl = {"sslcontext": service.tls_context}
         self.mode = COMMAND
         self.quiet = 0.0
         if service.settings.tls == "implicit":

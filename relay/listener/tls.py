@@ -1,11 +1,15 @@
-"""The server side of TLS: one context for each set of settings.
+"""The server side of TLS: one context for each set of settings, and the upgrade of a connection.
 
-`service` builds it; it never negotiates anything itself.
+`service` builds the context, `session` upgrades. It never decides whether TLS is wanted.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+import types
+from collections.abc import Coroutine, Generator
+from typing import Any
 
 from relay.listener.settings import ListenerError, Settings
 
@@ -33,3 +37,41 @@ def _why(settings: Settings, error: OSError) -> str:
         f"listener {settings.name}: certificate {settings.certfile} with key {key} cannot be used ({reason}); "
         "both must exist, be PEM, belong together and be readable by the relay"
     )
+
+
+def upgrade(
+    loop: asyncio.AbstractEventLoop,
+    transport: asyncio.WriteTransport,
+    protocol: asyncio.Protocol,
+    made: ssl.SSLContext,
+    seconds: float,
+) -> Coroutine[Any, Any, asyncio.Transport | None]:
+    """Start the handshake now and return what finishes it: the new transport, or None if it failed.
+
+    Now, not when a task gets its turn: uvloop reads on in between, and the client's first bytes would be lost.
+    """
+    handshake = loop.start_tls(transport, protocol, made, server_side=True, ssl_handshake_timeout=seconds)
+    try:
+        return _finish(handshake, handshake.send(None))
+    except BaseException:
+        handshake.close()
+        raise
+
+
+async def _finish(
+    handshake: Coroutine[Any, Any, asyncio.Transport | None], waiting: object
+) -> asyncio.Transport | None:
+    try:
+        return await _resume(handshake, waiting)
+    except OSError:  # ssl.SSLError and TimeoutError are kinds of it
+        return None
+
+
+@types.coroutine
+def _resume(
+    begun: Coroutine[Any, Any, asyncio.Transport | None], waiting: object
+) -> Generator[object, Any, asyncio.Transport | None]:
+    """Go on with a coroutine that took its first step already and waits for `waiting`."""
+    yield waiting
+    transport: asyncio.Transport | None = yield from begun
+    return transport

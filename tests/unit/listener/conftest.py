@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -64,10 +65,8 @@ class Client:
 
     async def close(self) -> None:
         self.writer.close()
-        try:
+        with contextlib.suppress(OSError):
             await self.writer.wait_closed()
-        except OSError:
-            pass
 
 
 @dataclass
@@ -100,7 +99,7 @@ class Rig:
     async def until(self, true: Callable[[], bool]) -> None:
         """Let the loop run until this holds."""
         async with asyncio.timeout(10):
-            while not true():
+            while not true():  # noqa: ASYNC110 — there is no event for everything
                 await asyncio.sleep(0.001)
 
     async def close(self) -> None:

@@ -14,7 +14,8 @@ from relay.listener.admission import Admission, identify
 from relay.listener.replies import CLIENT_FULL, NOT_ALLOWED, SERVICE_FULL
 from relay.listener.settings import Settings
 
-WHOLE = b"EHLO nc\r\nMAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\nDATA\r\nSubject: x\r\n\r\ntext\r\n.\r\nQUIT\r\n"
+WHOLE = b"EHLO nc\r\nMAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n"
+WHOLE += b"Subject: x\r\n\r\ntext\r\n.\r\nQUIT\r\n"
 
 
 async def test_L3_half_closing_after_quit_loses_nothing(serve):
