@@ -14,7 +14,6 @@ from relay.smtp.offer import Offer
 from relay.smtp.transaction import Dialogue, Step, Transaction
 from relay.upstream.content import Content
 
-IDLE_SECONDS = 30.0
 QUIT_SECONDS = 5.0
 CHUNK = 262_144
 
@@ -38,6 +37,7 @@ class Owner(Protocol):
     """What a conversation needs of the pool."""
 
     provider: Provider
+    idle_seconds: float
 
     def take(self, conversation: Conversation) -> Job | None:
         """The next job for this connection. None: the pool remembers that there is room."""
@@ -50,6 +50,9 @@ class Owner(Protocol):
 
     def unreadable(self, job: Job, error: OSError) -> None:
         """Its body cannot be read."""
+
+    def leaving(self, conversation: Conversation) -> None:
+        """It says QUIT and takes nothing more."""
 
     def gone(self, conversation: Conversation) -> None:
         """The connection is closed; all its jobs were reported before."""
@@ -107,6 +110,7 @@ class Conversation(asyncio.Protocol):
         """QUIT and close; only when not busy."""
         if not self._gone and not self._leaving:
             self._leaving = True
+            self._owner.leaving(self)
             self._transport.write(b"QUIT\r\n")
             self._expect()
 
@@ -232,7 +236,7 @@ class Conversation(asyncio.Protocol):
     def _patience(self) -> float:
         step = self._dialogue.step
         if step is None:
-            return QUIT_SECONDS if self._leaving else IDLE_SECONDS
+            return QUIT_SECONDS if self._leaving else self._owner.idle_seconds
         return self._timeouts.data if step in (Step.BODY, Step.DOT) else self._timeouts.command
 
     def _where(self) -> str:

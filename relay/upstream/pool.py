@@ -27,10 +27,11 @@ Connector = Callable[[Provider], Awaitable[Connected | Failure]]
 
 
 class Pool:
-    """`provider`: as it was when the pool was made; shipments go by that."""
+    """`provider`: as it was when the pool was made; shipments go by that. `idle_seconds`: then a connection QUITs."""
 
-    def __init__(self, provider: Provider, connector: Connector) -> None:
+    def __init__(self, provider: Provider, connector: Connector, idle_seconds: float) -> None:
         self.provider = provider
+        self.idle_seconds = idle_seconds
         self._connector = connector
         self._limit = provider.limits.connections or DEFAULT_CONNECTIONS
         self._waiting: deque[Job] = deque()
@@ -64,7 +65,6 @@ class Pool:
         """Take nothing new; what is here is sent, then all connections QUIT."""
         self._retired = True
         for conversation in list(self._idle):
-            del self._idle[conversation]
             conversation.leave()
 
     async def close(self) -> None:
@@ -111,10 +111,13 @@ class Pool:
     def unreadable(self, job: Job, error: OSError) -> None:
         _resolve(job, of_unreadable(self.provider, job.shipment.recipients, error))
 
-    def gone(self, conversation: Conversation) -> None:
-        self._open.discard(conversation)
+    def leaving(self, conversation: Conversation) -> None:
         self._idle.pop(conversation, None)
         self._riding.pop(conversation, None)
+
+    def gone(self, conversation: Conversation) -> None:
+        self._open.discard(conversation)
+        self.leaving(conversation)
         self._grow()
 
     def _next(self, conversation: Conversation) -> Job | None:
@@ -149,25 +152,34 @@ class Pool:
         for _ in range(min(wanted, allowed)):
             task = asyncio.get_running_loop().create_task(self._connect())
             self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
         return bool(self._opening)
 
     async def _connect(self) -> None:
         try:
             made = await self._connector(self.provider)
         except Exception as error:  # a bug: whoever waits must learn of it, not hang
+            self._settled()
             for job in self._drained():
                 job.future.set_exception(error)
             return
+        except asyncio.CancelledError:
+            self._settled()
+            raise
+        self._settled()
         if isinstance(made, Failure):
             self._refused(made)
             return
         conversation = Conversation(self, made.transport, made.offer)
         self._open.add(conversation)
         self._respite = 0.0
-        self._opening.discard(asyncio.current_task())
         conversation.start()
         self._grow()
+
+    def _settled(self) -> None:
+        """Before anybody is told: whoever submits next must find the state that was decided."""
+        task = asyncio.current_task()
+        if task is not None:
+            self._opening.discard(task)
 
     def _refused(self, failure: Failure) -> None:
         """No connection. Ends all that wait for one; if others are at work they serve what waits."""

@@ -22,12 +22,13 @@ from relay.upstream.pool import CLOSING, Pool
 class SmtpTransport:
     """One pool of connections for each provider, by name. Implements ports.Transport.
 
-    `hostname`: what we call ourselves in EHLO. The pool of a provider keeps the settings it was made with until
-    `replace` brings others.
+    `hostname`: what we call ourselves in EHLO. `idle_seconds`: how long an unused connection is kept. The pool of a
+    provider keeps the settings it was made with until `replace` brings others.
     """
 
-    def __init__(self, hostname: str) -> None:
+    def __init__(self, hostname: str, *, idle_seconds: float = 30.0) -> None:
         self._hostname = hostname
+        self._idle_seconds = idle_seconds
         self._pools: dict[str, Pool] = {}
         self._retired: list[Pool] = []
         self._closed = False
@@ -50,7 +51,7 @@ class SmtpTransport:
         made = await self._connect(provider)
         if isinstance(made, Failure):
             return of_reply(provider, (Recipient(address=""),), made.phase, made.reply)[0]
-        farewell = Pool(provider, self._connect)
+        farewell = Pool(provider, self._connect, self._idle_seconds)
         farewell.retire()
         conversation = Conversation(farewell, made.transport, made.offer)
         conversation.start()  # finds nothing to do, says QUIT
@@ -80,7 +81,7 @@ class SmtpTransport:
     def _pool(self, provider: Provider) -> Pool:
         pool = self._pools.get(provider.name)
         if pool is None:
-            pool = self._pools[provider.name] = Pool(provider, self._connect)
+            pool = self._pools[provider.name] = Pool(provider, self._connect, self._idle_seconds)
         return pool
 
     async def _connect(self, provider: Provider) -> Connected | Failure:
