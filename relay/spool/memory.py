@@ -64,20 +64,28 @@ class MemorySpool(MemoryDesk):
     def __init__(
         self,
         place: Placement,
-        observe: Observer = nobody,
-        *,
         limits: SpoolLimits | None = None,
+        *,
+        observe: Observer = nobody,
         free: Callable[[], int] = lambda: 1 << 62,
         clock: Clock = time.time,
     ) -> None:
         self.place = place
-        self.limits = limits or SpoolLimits()
         self._free = free
-        super().__init__(Store(), Gauge(self.limits, free()), observe, clock)
+        super().__init__(Store(), Gauge(limits or SpoolLimits(), free()), observe, clock)
         self._ids = ids.IdSource()
         self._tokens = itertools.count(1)
         self._leases: dict[int, tuple[Live, Entry]] = {}
         self._ledger = Ledger()
+
+    @property
+    def limits(self) -> SpoolLimits:
+        """May be replaced at any time (reload)."""
+        return self._gauge.limits
+
+    @limits.setter
+    def limits(self, limits: SpoolLimits) -> None:
+        self._gauge.limits = limits
 
     # Intake
 

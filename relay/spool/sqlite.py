@@ -30,7 +30,7 @@ from relay.spool.work import Work
 
 
 class SqliteSpool:
-    """Implements Intake, Work, Budget and Desk of `ports`, each by its part. `open_sqlite` makes it."""
+    """Implements Intake, Work, Budget and Desk of `ports`, each by its part. `open` makes it."""
 
     def __init__(self, books: Books, last_id: int, free: Callable[[], int]) -> None:
         self._books = books
@@ -39,6 +39,50 @@ class SqliteSpool:
         self._looking = Looking(books)
         self._acting = Acting(books, self._work)
         self._upkeep = upkeep.Upkeep(books, self._work, self._acting, free, books.clock())
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        place: Placement,
+        limits: SpoolLimits | None = None,
+        *,
+        observe: Observer = nobody,
+        free: Callable[[], int] | None = None,
+        clock: Clock = time.time,
+    ) -> SqliteSpool:
+        """Open or make the spool. Raises SpoolError: one sentence, the cause and the fix.
+
+        `free`: bytes left on the disk; measured when not given. Beside `path` lie `<path>.lock` and `<path>.bodies/`.
+        """
+        limits = limits or SpoolLimits()
+        database = Database(path)
+        try:
+            measure = free or partial(free_bytes, database.path.parent)
+            books = Books(
+                database=database,
+                gauge=Gauge(limits, measure()),
+                files=BodyFiles(database.path.with_name(database.path.name + ".bodies")),
+                cache=BodyCache(limits.cache),
+                place=place,
+                observe=observe,
+                clock=clock,
+            )
+            last_id = database.prepare(partial(upkeep.start, books=books, now=clock()))
+            database.start(partial(_watch, books))
+        except BaseException:
+            database.abandon()
+            raise
+        return cls(books, last_id, measure)
+
+    @property
+    def limits(self) -> SpoolLimits:
+        """May be replaced at any time (reload)."""
+        return self._books.gauge.limits
+
+    @limits.setter
+    def limits(self, limits: SpoolLimits) -> None:
+        self._books.gauge.limits = limits
 
     @property
     def place(self) -> Placement:
@@ -76,6 +120,9 @@ class SqliteSpool:
 
     async def wait(self, seconds: float) -> None:
         await self._work.wait(seconds)
+
+    def wake(self) -> None:
+        self._books.news.set()
 
     # Budget
 
@@ -124,40 +171,6 @@ class _Reserve(Operation):
     def finished(self, result: Any, error: Exception | None) -> None:
         if not self.durable.done():
             self.durable.set_result(error is None)
-
-
-def open_sqlite(
-    path: Path,
-    place: Placement,
-    observe: Observer = nobody,
-    *,
-    limits: SpoolLimits | None = None,
-    free: Callable[[], int] | None = None,
-    clock: Clock = time.time,
-) -> SqliteSpool:
-    """Open or make the spool, within a running loop. Raises SpoolError: one sentence, the cause and the fix.
-
-    `free`: bytes left on the disk; measured when not given. Beside `path` lie `<path>.lock` and `<path>.bodies/`.
-    """
-    limits = limits or SpoolLimits()
-    database = Database(path)
-    try:
-        measure = free or partial(free_bytes, database.path.parent)
-        books = Books(
-            database=database,
-            gauge=Gauge(limits, measure()),
-            files=BodyFiles(database.path.with_name(database.path.name + ".bodies")),
-            cache=BodyCache(limits.cache),
-            place=place,
-            observe=observe,
-            clock=clock,
-        )
-        last_id = database.prepare(partial(upkeep.start, books=books, now=clock()))
-        database.start(partial(_watch, books))
-    except BaseException:
-        database.abandon()
-        raise
-    return SqliteSpool(books, last_id, measure)
 
 
 def _watch(books: Books, event: Event) -> None:
