@@ -115,7 +115,9 @@ class LogObserver:
             fields["listener"] = source.listener
         if source.user:
             fields["user"] = source.user
-        self._log.info("message captured" if event.captured else "message accepted", **fields)
+        if event.captured:
+            fields["captured"] = True
+        self._log.info("message accepted", **fields)
 
     def _attempt(self, event: events.AttemptEnded) -> None:
         outcomes = event.outcomes

@@ -60,7 +60,7 @@ def test_a_message_accepted_is_one_line_with_its_id():
 
 def test_captured_mail_and_the_user_are_named():
     (line,) = seen(accepted(captured=True, source=Source(kind="smtp", client="unix", user="crm")))
-    assert (line["event"], line["user"]) == ("message captured", "crm")
+    assert (line["event"], line["captured"], line["user"]) == ("message accepted", True, "crm")
 
 
 def test_a_thousand_recipients_are_a_bounded_line():
