@@ -218,9 +218,9 @@ class _Session:
         await self._do("ehlo", Say(250, "\n".join(["scripted", *offers])))
 
     async def _starttls(self, line: bytes) -> None:
-        await self._do("starttls", Say(220, "2.0.0 go ahead"))
+        refused = await self._do("starttls", Say(220, "2.0.0 go ahead"))
         await self._flush()
-        if self._up.context is None:
+        if refused or self._up.context is None:
             return
         await self._do("tls", None)
         self._buffer = b""

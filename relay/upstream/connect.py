@@ -52,7 +52,7 @@ async def connect(provider: Provider, hostname: str) -> Connected | Failure:
     if isinstance(outcome, Connected):
         return outcome
     introduction.drop()
-    if provider.tls is Tls.OPPORTUNISTIC and outcome.phase is Phase.TLS:
+    if provider.tls is Tls.OPPORTUNISTIC and outcome.phase in (Phase.STARTTLS, Phase.TLS):
         # RFC 7435: encryption is a bonus here; who cannot do it is served without, and gets no password.
         return await connect(dataclasses.replace(provider, tls=Tls.NONE), hostname)
     return outcome
@@ -70,8 +70,14 @@ class _Introduction:
         self._client: aiosmtplib.SMTP | None = None
 
     async def make(self) -> Connected | Failure:
-        for stage in (self._greet, self._hello, self._encrypt, self._authenticate):
-            failure = await stage() or self._overheard()
+        stages = {
+            Phase.BANNER: self._greet,
+            Phase.EHLO: self._hello,
+            Phase.STARTTLS: self._encrypt,
+            Phase.AUTH: self._authenticate,
+        }
+        for phase, stage in stages.items():
+            failure = await stage() or self._overheard(phase)
             if failure:
                 return failure
         return self._release()
@@ -160,7 +166,7 @@ class _Introduction:
         provider, client = self._provider, self._connected
         if not provider.username or provider.auth == "none":
             return None
-        if not (self._secure or self._loopback or provider.allow_plaintext_auth):
+        if not may_say_password(provider, secure=self._secure, loopback=self._loopback):
             text = f"{provider.host}: a password is not sent without TLS; set tls, or allow_plaintext_auth"
             return failed(Phase.AUTH, 454, "4.7.0", text)
         mechanism = choose_mechanism(provider.auth, client.server_auth_methods, secure=self._secure)
@@ -180,13 +186,13 @@ class _Introduction:
             return silent(self._provider, phase, error)
         return None
 
-    def _overheard(self) -> Failure | None:
+    def _overheard(self, phase: Phase) -> Failure | None:
         """Bytes behind a reply were not asked for; aiosmtplib would pair them with the next command (L13, L16)."""
         protocol = self._connected.protocol
         if protocol is None or not protocol.is_connected:
-            return silent(self._provider, Phase.EHLO, ConnectionError())
+            return silent(self._provider, phase, ConnectionError())
         if protocol._buffer:
-            return failed(Phase.EHLO, 421, "4.5.0", f"{self._provider.host} sent more than one reply to a command")
+            return failed(phase, 421, "4.5.0", f"{self._provider.host} sent more than one reply ({phase.upper()})")
         return None
 
     def _release(self) -> Connected:
@@ -200,6 +206,11 @@ class _Introduction:
         if self._client is None:
             raise RuntimeError("no stage before the greeting may speak")
         return self._client
+
+
+def may_say_password(provider: Provider, *, secure: bool, loopback: bool) -> bool:
+    """`loopback`: of the address that was connected to, whatever name led there."""
+    return secure or loopback or provider.allow_plaintext_auth
 
 
 def choose_mechanism(wanted: str, offered: list[str], *, secure: bool) -> str | None:
