@@ -13,7 +13,7 @@ from relay.events import MessageAccepted
 from relay.listener import replies
 from relay.listener.replies import Refusal
 from relay.listener.talk import Talk, Transaction
-from relay.model import Body, Envelope, Message, Source, Submission
+from relay.model import Body, Envelope, Message, Submission
 from relay.smtp.data import DataDecoder, Policy
 from relay.smtp.headers import HEAD, HeadFacts, date_header, message_id_header, protocol, received_line, scan
 
@@ -82,7 +82,8 @@ class Receiver:
 
         If `accept` raises, which is a bug, nobody knows whether the message was kept: its body stays.
         """
-        facts = scan(b"".join(self._head), self._talk.service.settings.wanted)
+        talk = self._talk
+        facts = scan(b"".join(self._head), talk.service.settings.wanted)
         if facts.received >= MAX_HOPS:
             return await self._refused(replies.LOOP)
         try:
@@ -90,9 +91,10 @@ class Receiver:
         except OSError as error:
             return await self._refused(storage_refusal(error))
         submission = self._submission(facts, body)
-        reply = await self._talk.service.ports.intake.accept((submission,))
+        reply = await talk.service.ports.intake.accept((submission,))
         if reply is not None:
             return await self._refused(Refusal.of("storage", reply))
+        talk.delivered()
         self._report(submission.message)
         return b"250 2.0.0 Ok: queued as %s\r\n" % self.id.encode()
 
@@ -108,7 +110,7 @@ class Receiver:
             envelope=self._envelope(facts),
             prefix=prefix,
             size=len(prefix) + body.size,
-            source=Source(kind="smtp", listener=settings.name, client=talk.client, user=talk.user),
+            source=talk.source,
             received_at=self.now,
             expires_at=self.now + settings.give_up_after,
         )

@@ -34,7 +34,7 @@ class Listener:
         self._ports = ports
         self._admission = Admission(settings, ceiling())
         self._sessions: set[Wire] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None] | None] = set()
         self._servers: list[asyncio.Server] = []
         self._empty = asyncio.Event()
         self._empty.set()
@@ -94,7 +94,7 @@ class Listener:
             async with asyncio.timeout(seconds):
                 await self._empty.wait()
                 while self._tasks:
-                    await asyncio.wait(self._tasks)
+                    await asyncio.wait([task for task in self._tasks if task is not None])
         except TimeoutError:
             pass
 
@@ -113,9 +113,14 @@ class Listener:
             self._empty.set()
 
     def spawn(self, job: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(job)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        """Run it, and keep it from being collected while it runs. A done callback would cost a turn of the loop."""
+        self._tasks.add(self._pattern.loop.create_task(self._run(job)))
+
+    async def _run(self, job: Coroutine[Any, Any, None]) -> None:
+        try:
+            await job
+        finally:
+            self._tasks.discard(asyncio.current_task())
 
     def _sweep(self) -> None:
         """One timer for all sessions; a quarter of the shortest patience is exact enough, a second often enough."""

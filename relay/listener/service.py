@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from relay.events import Observer
+from relay.events import ConnectionClosed, ConnectionOpened, Observer
 from relay.listener import tls
 from relay.listener.admission import Admission
 from relay.listener.auth import Authenticator
@@ -35,12 +35,14 @@ class Ports:
 class Service:
     """Settings made ready for use. Raises ListenerError when the certificate cannot be used."""
 
-    __slots__ = ("_greetings", "admission", "authenticator", "ports", "settings", "tls_context")
+    __slots__ = ("_greetings", "admission", "authenticator", "closed", "opened", "ports", "settings", "tls_context")
 
     def __init__(self, settings: Settings, ports: Ports, admission: Admission) -> None:
         self.settings = settings
         self.ports = ports
         self.admission = admission
+        self.opened = ConnectionOpened(listener=settings.name)
+        self.closed = ConnectionClosed(listener=settings.name)
         self.tls_context: ssl.SSLContext | None = tls.context(settings)
         self.authenticator = Authenticator(settings.users, settings.patience, ports.monotonic)
         self._greetings = {

@@ -14,20 +14,17 @@ from typing import Any
 from relay.listener import tls
 from relay.listener.auth import Verdict
 from relay.listener.commands import COMMANDS, Act, unknown
-from relay.listener.exchange import LONGEST_LINE, Credentials, Exchange, Step
+from relay.listener.exchange import Credentials, Exchange, Step
+from relay.listener.lines import Lines
 from relay.listener.receive import Receiver
 from relay.listener.replies import (
     AUTH_BUSY,
     AUTH_ENOUGH,
     AUTH_FAILED,
     AUTHENTICATED,
-    BARE_LINE_END,
     BYE,
     GO_AHEAD,
     INTERNAL,
-    LINE_TOO_LONG,
-    NOT_SMTP,
-    NUL_IN_LINE,
     TLS_HANDSHAKE,
     TLS_READY,
     TOO_MUCH_JUNK,
@@ -36,23 +33,18 @@ from relay.listener.replies import (
     Refusal,
 )
 from relay.listener.service import Service
-from relay.listener.wire import AUTH, BUSY, CLOSED, COMMAND, DATA, UPGRADE, Crowd, Wire
-
-CLIENT_HELLO = b"\x16\x03"
+from relay.listener.wire import AUTH, BUSY, COMMAND, DATA, UPGRADE, Crowd
 
 
-class Session(Wire):
+class Session(Lines):
     """One SMTP client."""
 
     def __init__(self, service: Service, crowd: Crowd, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(service, crowd, loop)
         self.receiver: Receiver | None = None
         self.exchange: Exchange | None = None
-        self.too_long = False
         self.window = 0.0
         self.window_start = 0
-
-    # Lines
 
     def greet(self) -> None:
         if self.service.settings.tls == "implicit":
@@ -60,89 +52,19 @@ class Session(Wire):
         else:
             self.transport.write(self.service.banner())
 
-    def pump(self) -> None:
-        while self.at < len(self.rest):
-            mode = self.mode
-            if mode is DATA:
-                self._take()
-            elif mode is BUSY or mode is CLOSED or self.stopping:
-                break
-            else:
-                line = self._line()
-                if line is None:
-                    break
-                if mode is COMMAND:
-                    self._obey(line)
-                else:
-                    self._respond(line)
-        self._rested()
-
-    def _rested(self) -> None:
-        """Nothing more can be done now: send the replies, keep what is left."""
-        if self.mode is CLOSED:
-            return
-        if self.at:
-            self.rest = self.rest[self.at :]
-            self.at = 0
-        self.flush()
-        if self.stopping:
-            self.wind_up()
-        elif self.half_closed and self.mode is not BUSY:
-            self.transport.close()
-
-    def _line(self) -> bytes | None:
-        """The next line without its end. None: there is none, or it was refused as a line."""
-        start = self.at
-        end = self.rest.find(b"\r\n", start)
-        if end < 0:
-            self._unfinished()
-            return None
-        self.at = end + 2
-        self.quiet = 0.0
-        return self.rest[start:end]
-
-    def _unfinished(self) -> None:
-        """No CRLF: more to come, or a client that does not know it (hazard L7), or TLS on the plain port."""
-        tail = self.rest[self.at :]
-        self.rest, self.at = tail, 0
-        if tail.startswith(CLIENT_HELLO):
-            self.hang_up(NOT_SMTP)
-        elif b"\n" in tail:
-            self.rest = tail[tail.rindex(b"\n") + 1 :]
-            self.too_long = False
-            self.mode = COMMAND
-            self._refuse(BARE_LINE_END)
-        elif len(tail) > LONGEST_LINE:
-            self.too_long = True
-            self.rest = tail[-1:]  # it may be the CR of the end
-
-    def _sound(self, line: bytes) -> Refusal | None:
-        if self.too_long or len(line) > LONGEST_LINE:
-            self.too_long = False
-            return LINE_TOO_LONG
-        if b"\r" in line or b"\n" in line:
-            return BARE_LINE_END
-        if b"\0" in line:
-            return NOT_SMTP if line.startswith(CLIENT_HELLO) else NUL_IN_LINE
-        return None
-
-    def _obey(self, line: bytes) -> None:
-        wrong = self._sound(line)
-        if wrong is not None:
-            self._refuse(wrong)
-            return
+    def obey(self, line: bytes) -> None:
         verb, _, argument = line.partition(b" ")
         command = COMMANDS.get(verb) or COMMANDS.get(verb.upper(), unknown)
         try:
             answer = command(self.talk, argument)
             if isinstance(answer, bytes):
                 self.out.append(answer)
-            elif isinstance(answer, Act):
-                self._act(answer, argument)
+            elif isinstance(answer, Refusal):
+                self.refuse(answer)
             else:
-                self._refuse(answer)
+                self._act(answer, argument)
         except Exception as error:
-            self._refuse(self._crashed(error))
+            self.refuse(self._crashed(error))
 
     def _act(self, act: Act, argument: bytes) -> None:
         if act is Act.DATA:
@@ -158,7 +80,7 @@ class Session(Wire):
             self.out.append(BYE)
             self.leave(linger=self.at < len(self.rest))
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: Refusal) -> None:
         """Say no. Too many of them slow a client down, then end the session (hazard D10)."""
         talk, patience = self.talk, self.service.settings.patience
         if refusal.junk:
@@ -205,7 +127,7 @@ class Session(Wire):
 
     def _say(self, answer: bytes | Refusal | None) -> None:
         if isinstance(answer, Refusal):
-            self._refuse(answer)
+            self.refuse(answer)
         elif answer is not None:
             self.out.append(answer)
 
@@ -219,7 +141,7 @@ class Session(Wire):
         self.out.append(GO_AHEAD)
         self.mode = DATA
 
-    def _take(self) -> None:
+    def take(self) -> None:
         receiver = self.receiver
         assert receiver is not None
         chunk = self.rest[self.at :] if self.at else self.rest
@@ -241,15 +163,9 @@ class Session(Wire):
         self.mode = COMMAND
         if receiver.refusal is not None:
             self.crowd.spawn(receiver.discard())
-            self._refuse(receiver.refusal)
+            self.refuse(receiver.refusal)
         else:
-            self._wait(self._keep(receiver))
-
-    async def _keep(self, receiver: Receiver) -> bytes | Refusal:
-        answer = await receiver.keep()
-        if not isinstance(answer, Refusal):
-            self.talk.delivered()
-        return answer
+            self._wait(receiver.keep())
 
     def drop(self) -> None:
         # While it drains the receiver is in use; `_work` comes back here when that is over.
@@ -271,17 +187,16 @@ class Session(Wire):
 
     # AUTH. No line from here on is logged, reported or echoed (hazard L8).
 
-    def _respond(self, line: bytes) -> None:
+    def respond(self, line: bytes) -> None:
         exchange, self.mode = self.exchange, COMMAND
         assert exchange is not None
-        wrong = self._sound(line)
-        self._proceed(exchange.step(line) if wrong is None else wrong)
+        self._proceed(exchange.step(line))
 
     def _proceed(self, step: Step) -> None:
         if isinstance(step, Credentials):
             self._wait(self._login(step))
         elif isinstance(step, Refusal):
-            self._refuse(step)
+            self.refuse(step)
         else:
             self.out.append(step)
             self.mode = AUTH
@@ -297,8 +212,7 @@ class Session(Wire):
             talk.failures += 1
             return AUTH_FAILED if talk.failures < service.settings.patience.failures else AUTH_ENOUGH
         judge.throttle.succeeded(talk.client)
-        talk.authenticated = True
-        talk.user = claim.name
+        talk.log_in(claim.name)
         return AUTHENTICATED
 
     # TLS

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import aiosmtpd.smtp
 
 from relay.listener.admission import Client
 from relay.listener.replies import TOO_MUCH_JUNK, Refusal
 from relay.listener.service import Service
-from relay.model import Recipient
+from relay.model import Recipient, Source
 from relay.smtp.parameters import MailParameters
 
 
@@ -32,8 +33,8 @@ class Transaction:
 class Talk(aiosmtpd.smtp.Session):
     """aiosmtpd's session data, and ours. STARTTLS replaces it by a new one (RFC 3207 4.2: all knowledge is discarded).
 
-    `helo`: what the client calls itself, "" until it said so. `user`: who logged in. `idle`: commands that brought no
-    mail forward, `refused`: refusals, both since the last accepted message. `failures`: failed logins.
+    `helo`: what the client calls itself, "" until it said so. `source`: who it is, as messages say it. `failures`:
+    failed logins. `idle`: commands that brought no mail forward, `refused`: refusals, both since the last message.
     """
 
     def __init__(self, service: Service, client: Client, loop: asyncio.AbstractEventLoop, secure: bool = False) -> None:
@@ -44,7 +45,7 @@ class Talk(aiosmtpd.smtp.Session):
         self.secure = secure
         self.may_auth = service.offers_auth(secure=secure, local=client.local)
         self.helo = ""
-        self.user = ""
+        self.source = Source(kind="smtp", listener=service.settings.name, client=client.name)
         self.mail: Transaction | None = None
         self.idle = 0
         self.refused = 0
@@ -55,6 +56,10 @@ class Talk(aiosmtpd.smtp.Session):
         inside = Talk(self.service, self.origin, self.loop, secure=True)
         inside.idle, inside.refused, inside.failures = self.idle, self.refused, self.failures
         return inside
+
+    def log_in(self, user: str) -> None:
+        self.authenticated = True
+        self.source = replace(self.source, user=user)
 
     def filler(self, answer: bytes) -> bytes | Refusal:
         """`answer`, unless too many commands brought no mail forward (hazard L6: NOOP keeps a session for ever)."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from aiosmtpd.smtp import SMTP
 
-from relay.events import CommandRejected, ConnectionClosed, ConnectionOpened
+from relay.events import CommandRejected
 from relay.listener.admission import identify
 from relay.listener.replies import SHUTDOWN, TOO_QUIET, Refusal
 from relay.listener.service import Service
@@ -90,7 +90,7 @@ class Wire(SMTP):
         if refusal is not None:
             self.hang_up(refusal)
             return
-        service.ports.observe(ConnectionOpened(listener=service.settings.name))
+        service.ports.observe(service.opened)
         self.greet()
 
     def data_received(self, data: bytes) -> None:
@@ -117,7 +117,7 @@ class Wire(SMTP):
         self.crowd.left(self)
         if self.admitted:
             self.service.admission.leave(self.talk.client)
-            self.service.ports.observe(ConnectionClosed(listener=self.service.settings.name))
+            self.service.ports.observe(self.service.closed)
 
     def pause_writing(self) -> None:
         """A client that does not read its replies is not read from either."""
