@@ -73,14 +73,17 @@ class Phase(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """An SMTP reply, ours or an upstream's. `enhanced` is "4.3.1" or "" (RFC 3463); `text` has no CR or LF."""
+    """An SMTP reply, ours or an upstream's. `enhanced` is "4.3.1" or "" (RFC 3463); `text` has no CR or LF.
+
+    Code 0: there was no reply, and `text` says what happened instead.
+    """
 
     code: int
     enhanced: str = ""
     text: str = ""
 
     def __str__(self) -> str:
-        return " ".join(part for part in (str(self.code), self.enhanced, self.text) if part)
+        return " ".join(part for part in (str(self.code or ""), self.enhanced, self.text) if part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import Any
 from relay.delivery import explain
 from relay.delivery.attempt import Attempt, Park, Send, Tried
 from relay.delivery.limits import Meter
-from relay.delivery.order import LONGEST_PARK, PATIENCE, Option, alone, origin, park_until, pick, reasons, walk
+from relay.delivery.order import PATIENCE, Option, alone, origin, park, pick, walk
 from relay.delivery.policy import DeliveryPolicy
 from relay.delivery.provider import MOST_IN_FLIGHT, ProviderState
 from relay.delivery.retry import NEVER, warn_at
@@ -235,7 +235,7 @@ class Dispatcher:
         impatient = now - (owed.since or message.received_at) >= PATIENCE
         chosen = pick(options, message, impatient)
         if chosen is None:
-            return _park(options, path.lane(message.source), owed.since or message.received_at, impatient, now)
+            return park(options, path.lane(message.source), owed.since or message.received_at, impatient, now)
         return self._send(chosen, options, path, recipients, attempt, now)
 
     def _send(
@@ -277,16 +277,6 @@ class Dispatcher:
             return None
         amount = recipients if limits.count == "recipients" else 1
         return state.meter.reserve(amount, now, self._rng.getrandbits(62))
-
-
-def _park(options: Sequence[Option], lane: str, since: float, impatient: bool, now: float) -> Park:
-    pacing = [] if impatient else [o.obstacle.until for o in options if o.obstacle is not None and o.obstacle.paces]
-    if pacing:
-        until = min(*pacing, since + PATIENCE) if len(options) > 1 else pacing[0]
-        until = min(max(until, now), now + LONGEST_PARK)
-    else:
-        until = park_until(options, now)
-    return Park(until=until, reason=reasons(options), lane=lane, waiting=bool(pacing))
 
 
 def _sender(message: Message, rewrite: Rewrite | None) -> str:

@@ -171,8 +171,15 @@ class Ledger:
         return self._backoff(tries)
 
     def _parked_until(self, tries: int) -> float:
-        """When a provider may be usable; if one is already and has had its turn, our own back-off."""
-        return self._park.until if self._park and self._park.until > self._now else self._backoff(tries)
+        """When a provider may be usable; if one is already and has had its turn, our own back-off.
+
+        What failed without being a try (a host that hangs up at MAIL) must not be repeated at the first pace for days:
+        there the wait grows with the age of the message.
+        """
+        if self._park and self._park.until > self._now:
+            return self._park.until
+        age = self._now - self._message.received_at
+        return max(self._backoff(tries), self._now + min(age / 10, self._retry.max))
 
     def _backoff(self, tries: int) -> float:
         """One roll of the dice per number of tries, so that recipients with the same fate stay together."""

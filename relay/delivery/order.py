@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from relay.delivery.attempt import Park
 from relay.delivery.provider import Obstacle, ProviderState
 from relay.model import Message
 
@@ -73,7 +74,25 @@ def alone(options: Sequence[Option], chosen: Option, refused: Collection[str]) -
     return all(provider.name in refused or not provider.active for provider in others)
 
 
-def park_until(options: Sequence[Option], now: float) -> float:
+def park(options: Sequence[Option], lane: str, since: float, impatient: bool, now: float) -> Park:
+    """What to do when none is picked: wait for one that paces us, or end the round."""
+    pacing = [] if impatient else [o.obstacle.until for o in options if o.obstacle is not None and o.obstacle.paces]
+    if pacing:
+        until = min(*pacing, since + PATIENCE) if len(options) > 1 else pacing[0]
+        until = min(max(until, now), now + LONGEST_PARK)
+    else:
+        until = _back_at(options, now)
+    return Park(until=until, reason=_reasons(options), lane=lane, waiting=bool(pacing))
+
+
+def _reasons(options: Sequence[Option]) -> str:
+    """Why none of them is used, for people."""
+    if not options:
+        return "no active provider for this route"
+    return "; ".join(f"{o.state.provider.name}: {o.obstacle.reason}" for o in options if o.obstacle)
+
+
+def _back_at(options: Sequence[Option], now: float) -> float:
     """When one may be usable, at most a minute ahead. `now`: one is, but has had its turn."""
     times = []
     for option in options:
@@ -83,13 +102,6 @@ def park_until(options: Sequence[Option], now: float) -> float:
         if own is None or own.until:
             times.append(own.until if own else now)
     return min(max(min(times, default=now + LONGEST_PARK), now), now + LONGEST_PARK)
-
-
-def reasons(options: Sequence[Option]) -> str:
-    """Why none of them is used, for people."""
-    if not options:
-        return "no active provider for this route"
-    return "; ".join(f"{o.state.provider.name}: {o.obstacle.reason}" for o in options if o.obstacle)
 
 
 def _mine(

@@ -35,7 +35,7 @@ class RetryPolicy:
 
 def backoff(tries: int, policy: RetryPolicy, rng: Random) -> float:
     """Seconds to wait after so many tries (0 counts as 1). Jitter only shortens: never longer than `policy.max`."""
-    return min(policy.first * policy.factor ** _steps(tries, policy), policy.max) * rng.uniform(0.8, 1.0)
+    return min(policy.first * math.pow(policy.factor, _steps(tries, policy)), policy.max) * rng.uniform(0.8, 1.0)
 
 
 def _steps(tries: int, policy: RetryPolicy) -> float:
