@@ -85,7 +85,7 @@ def _announce(relay: Relay, log: Log) -> None:
     if relay.capturing:
         log.warning("capture mode: no provider is configured, so mail is kept and shown, and sent nowhere")
         if (example := _example(config)) is not None:
-            log.info("try", command=example)
+            log.info(f"try: {example}")
 
 
 def _example(config: Config) -> str | None:
