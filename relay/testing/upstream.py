@@ -11,7 +11,7 @@ import base64
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -135,22 +135,21 @@ class ScriptedUpstream:
             session.cancel()
         await asyncio.gather(*self._sessions, return_exceptions=True)
 
-    async def until(self, number: int) -> None:
-        """Wait until so many transactions were received."""
-        while len(self.received) < number:
+    async def until(self, reached: Callable[[Self], bool]) -> None:
+        """Wait for what a test is after: `await up.until(lambda up: len(up.received) == 2)`."""
+        while not reached(self):
             self.changed.clear()
             await self.changed.wait()
 
     async def until_closed(self) -> None:
         """Wait until every connection has ended."""
-        while self.counts.open:
-            self.changed.clear()
-            await self.changed.wait()
+        await self.until(lambda upstream: not upstream.counts.open)
 
     def action(self, phase: str) -> Action | None:
         """What the script says for this phase now."""
         turn = self.counts.phases[phase]
         self.counts.phases[phase] += 1
+        self.changed.set()
         plan = self.script.get(phase)
         if plan is None or isinstance(plan, Say | Raw | Close | Stall):
             return plan
