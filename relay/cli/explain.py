@@ -51,8 +51,8 @@ def _bytes(size: str) -> int:
 def _facts(answer: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     for name, value in answer.items():
         if isinstance(value, dict):
-            yield from ((f"{name}.{key}", inner) for key, inner in value.items())
-        elif name != "providers":
+            yield from ((f"{name}.{key}", inner) for key, inner in value.items() if inner != "")
+        elif name != "providers" and value != []:
             yield name, "none" if value is None else value
 
 

@@ -6,8 +6,10 @@ Used by every command. Off a terminal a row is one line, its cells separated by 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from relay.observe.text import escaped
@@ -44,12 +46,29 @@ def _table(head: Sequence[str], content: Iterable[Row]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False)
-    for name in head:
-        table.add_column(name, overflow="fold")
-    for row in content:
-        table.add_row(*(Text(cell(value)) for value in row))
-    Console().print(table)
+    texts = [[_short(cell(value)) for value in row] for row in content]
+    table = Table(box=None, pad_edge=False, show_header=any(head))
+    for name, column in zip(head, zip(*texts, strict=True), strict=False):
+        width = max(map(len, column)) if name in _WHOLE and name != head[-1] else None
+        table.add_column(name, overflow="fold", min_width=width)
+    for row in texts:
+        table.add_row(*map(Text, row))
+    if texts:
+        Console().print(table)
+
+
+# Columns that people copy from or compare down the page: they are not wrapped on a narrow terminal.
+_WHOLE = frozenset({"", "ID", "STATE", "RECEIVED", "SIZE", "AT", "WHAT", "DUE", "TRIES"})
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+def _short(text: str) -> str:
+    """A time as people read it: local, of today only the hour."""
+    if not _MOMENT.fullmatch(text):
+        return text
+    local = datetime.fromisoformat(text).astimezone()
+    today = local.date() == datetime.now().astimezone().date()
+    return local.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M")
 
 
 def document(content: Any) -> None:
