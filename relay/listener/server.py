@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import resource
 import socket
 from collections.abc import Coroutine
@@ -74,7 +75,7 @@ class Listener:
     async def stop(self, seconds: float) -> None:
         """Accept no more, tell idle clients 421, let messages under way finish for so long, then cut the rest.
 
-        On return no connection is left, and nothing that was being accepted is left undecided within the time.
+        On return no connection is left, and what was being accepted is decided if the time was enough.
         """
         for server in self._servers:
             server.close()
@@ -87,6 +88,7 @@ class Listener:
             self._timer.cancel()
         for session in tuple(self._sessions):
             session.cut()
+        await self._settled(1.0)  # the loop takes a turn or two to report them lost
         self._servers.clear()
 
     async def _settled(self, seconds: float) -> None:
@@ -119,6 +121,8 @@ class Listener:
     async def _run(self, job: Coroutine[Any, Any, None]) -> None:
         try:
             await job
+        except Exception as error:
+            logging.getLogger(__name__).error("internal error in the listener: %s", type(error).__name__)
         finally:
             self._tasks.discard(asyncio.current_task())
 
@@ -126,6 +130,6 @@ class Listener:
         """One timer for all sessions; a quarter of the shortest patience is exact enough, a second often enough."""
         patience = self.settings.patience
         step = min(1.0, min(patience.command, patience.data, patience.window, patience.linger) / 4)
+        self._timer = asyncio.get_running_loop().call_later(step, self._sweep)
         for session in tuple(self._sessions):
             session.tick(step)
-        self._timer = asyncio.get_running_loop().call_later(step, self._sweep)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, cast
 
 from relay.listener import tls
 from relay.listener.auth import Verdict
@@ -33,6 +34,7 @@ from relay.listener.replies import (
     Refusal,
 )
 from relay.listener.service import Service
+from relay.listener.talk import Transaction
 from relay.listener.wire import AUTH, BUSY, COMMAND, DATA, UPGRADE, Crowd
 
 
@@ -42,7 +44,7 @@ class Session(Lines):
     def __init__(self, service: Service, crowd: Crowd, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(service, crowd, loop)
         self.receiver: Receiver | None = None
-        self.exchange: Exchange | None = None
+        self.exchange = Exchange()
         self.window = 0.0
         self.window_start = 0
 
@@ -134,16 +136,13 @@ class Session(Lines):
     # DATA
 
     def _start_data(self) -> None:
-        transaction = self.talk.mail
-        assert transaction is not None  # DATA is only an Act within a transaction
-        self.receiver = Receiver(self.talk, transaction)
+        self.receiver = Receiver(self.talk, cast(Transaction, self.talk.mail))  # DATA is an Act only within one
         self.window, self.window_start = 0.0, 0
         self.out.append(GO_AHEAD)
         self.mode = DATA
 
     def take(self) -> None:
-        receiver = self.receiver
-        assert receiver is not None
+        receiver = cast(Receiver, self.receiver)  # there is one exactly while the mode is DATA
         chunk = self.rest[self.at :] if self.at else self.rest
         self.rest, self.at, self.quiet = b"", 0, 0.0
         try:
@@ -175,8 +174,7 @@ class Session(Lines):
 
     def tick_data(self, seconds: float) -> None:
         """A client that sends nothing, or next to nothing, is cut; one that is merely slow is not (hazards D1, D2)."""
-        patience, receiver = self.service.settings.patience, self.receiver
-        assert receiver is not None
+        patience, receiver = self.service.settings.patience, cast(Receiver, self.receiver)
         self.window += seconds
         if self.quiet >= patience.data:
             self.hang_up(TOO_QUIET)
@@ -188,9 +186,8 @@ class Session(Lines):
     # AUTH. No line from here on is logged, reported or echoed (hazard L8).
 
     def respond(self, line: bytes) -> None:
-        exchange, self.mode = self.exchange, COMMAND
-        assert exchange is not None
-        self._proceed(exchange.step(line))
+        self.mode = COMMAND
+        self._proceed(self.exchange.step(line))
 
     def _proceed(self, step: Step) -> None:
         if isinstance(step, Credentials):
@@ -221,8 +218,7 @@ class Session(Lines):
         """What was sent in clear behind STARTTLS is forgotten, not obeyed later (hazard C1)."""
         self.rest, self.at = b"", 0
         self.mode = UPGRADE
-        context = self.service.tls_context
-        assert context is not None  # settings.tls is not none
+        context = cast(ssl.SSLContext, self.service.tls_context)  # settings.tls is not none, or we were not asked
         patience = self.service.settings.patience
         self.crowd.spawn(self._upgrade(tls.upgrade(self.loop, self.transport, self, context, patience.handshake)))
 

@@ -170,7 +170,7 @@ class Wire(SMTP):
         try:
             self.transport.write_eof()
             self.let_go()
-        except OSError:  # the client is gone and we have not been told yet
+        except (OSError, RuntimeError):  # the client is gone and we have not been told yet
             self.transport.abort()
 
     def tick(self, seconds: float) -> None:
