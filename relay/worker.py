@@ -38,6 +38,7 @@ IDLE = 1.0
 CLAIM_STEP = 8
 """Claiming what lies on disk is a transaction: while many are under way, look again only for so many at once."""
 
+UNRECORDED = "the spool cannot record what is spent of a limit; see /readyz"
 LOST = "its body is gone or damaged on disk; see the log of the file system, then cancel it"
 
 
@@ -77,7 +78,8 @@ class Worker:
             if leases:
                 await asyncio.sleep(0)  # let them choose: appetite counts what was chosen
             else:
-                await work.wait(IDLE)
+                wakes_at = dispatcher.wakes_at(now)
+                await work.wait(IDLE if wakes_at is None else min(IDLE, wakes_at - now))
 
     async def drain(self, seconds: float) -> None:
         """Claim no more; return when all attempts are settled, or after so many seconds. What is left stays leased."""
@@ -105,47 +107,69 @@ class Worker:
         await self._parts.work.settle((settlement,))
 
     async def _deliver(self, lease: Lease, tried: list[Tried]) -> Settled:
-        """`tried` is the caller's, so that what was spent is known even when this fails."""
-        message = lease.entry.message
-        body = await self._parts.work.body(message.id)
-        if body is None:
-            return held(lease, LOST, self._setting())
-        attempt: Attempt | None = Attempt.begin(lease.entry, await self._headers(body))
+        """`tried` is the caller's, so that what was sent and spent is known even when this fails."""
+        entry = lease.entry
+        body = await self._parts.work.body(entry.message.id) if self._parts.dispatcher.header_names else None
+        attempt: Attempt | None = Attempt.begin(entry, await self._headers(body))
         park: Park | None = None
-        while attempt is not None:
+        while attempt is not None and park is None:
             step = self._parts.dispatcher.choose(attempt, self._parts.clock())
             if isinstance(step, Park):
                 park = step
                 break
-            tried.append(await self._send(step, message, body))
+            body = body or await self._body(step, entry.message)
+            if body is None:
+                return held(lease, LOST, self._setting(), tried)
+            if not await self._reserved(step):
+                park = Park(until=self._parts.clock() + IDLE, reason=UNRECORDED, lane=step.lane, waiting=True)
+                break
+            await self._send(step, entry.message, body, tried)
             attempt = attempt.after(tried[-1])
-        if park is not None and not park.waiting and park.reason != lease.entry.owed.reason:
-            self._parts.observe(MessageParked(message=message.id, reason=park.reason, until=park.until))
+        if park is not None and not park.waiting and park.reason != entry.owed.reason:
+            self._parts.observe(MessageParked(message=entry.message.id, reason=park.reason, until=park.until))
         return settle(lease, tried, park, self._setting())
 
-    async def _send(self, send: Send, message: Message, body: Body) -> Tried:
-        """One transaction. Whatever happens, the dispatcher gets its place and its reservation back."""
-        parts = self._parts
-        started = now = parts.clock()
+    async def _body(self, send: Send, message: Message) -> Body | None:
+        """The body, or None after the place that `choose` took was given back."""
+        body: Body | None = None
+        try:
+            body = await self._parts.work.body(message.id)
+        finally:
+            if body is None:
+                self._parts.dispatcher.finished(send, (), self._parts.clock())
+        return body
+
+    async def _reserved(self, send: Send) -> bool:
+        """Whether what it will spend of a limit is on stable storage; if not, it must not be sent."""
+        if send.reservation is None:
+            return True
+        durable = False
+        try:
+            durable = await self._parts.budget.reserve((send.reservation,))
+        finally:
+            if not durable:
+                self._parts.dispatcher.finished(send, (), self._parts.clock())
+        return durable
+
+    async def _send(self, send: Send, message: Message, body: Body, tried: list[Tried]) -> None:
+        """One transaction, added to `tried`. Whatever happens, the dispatcher gets its place and reservation back."""
+        parts, started = self._parts, self._parts.clock()
         outcomes: Sequence[DeliveryOutcome] = ()
         try:
-            if send.reservation is not None and not await parts.budget.reserve((send.reservation,)):
-                raise OSError("the spool cannot record what is spent of a limit")
             outcomes = await parts.transport.send(self._shipment(send, message), body)
         finally:
             now = parts.clock()
-            tried = parts.dispatcher.finished(send, outcomes, now)
+            tried.append(parts.dispatcher.finished(send, outcomes, now))
         parts.observe(
             AttemptEnded(
                 message=message.id,
                 sender=send.sender,
                 provider=send.provider,
-                outcomes=tried.outcomes,
+                outcomes=tuple(outcomes),
                 seconds=now - started,
                 delay=now - message.received_at,
             )
         )
-        return tried
 
     def _shipment(self, send: Send, message: Message) -> Shipment:
         return Shipment(
@@ -156,10 +180,9 @@ class Worker:
             rewrite=send.rewrite,
         )
 
-    async def _headers(self, body: Body) -> Mapping[str, str]:
-        """Those that routes match on; nothing is read if they match on none."""
-        wanted = self._parts.dispatcher.header_names
-        return scan(await head(body), wanted).values if wanted else {}
+    async def _headers(self, body: Body | None) -> Mapping[str, str]:
+        """Those that routes match on."""
+        return scan(await head(body), self._parts.dispatcher.header_names).values if body else {}
 
     # What is left behind.
 
@@ -179,12 +202,21 @@ class Worker:
 
     async def _compose(self, notice: Notice) -> Submission:
         parts, now = self._parts, self._parts.clock()
-        body = await parts.work.body(notice.message.id)
-        content = b"" if body is None else await (whole(body) if notice.whole else head(body))
+        content = await self._original(notice)
         hosts = {name: provider.host for name, provider in parts.providers().items()}
         id = parts.new_id(now)
         parts.observe(NoticeQueued(message=notice.message.id, notice=id, kind=notice.kind))
         return compose(notice, content, id=id, policy=parts.dispatcher.policy, hosts=hosts, now=now)
+
+    async def _original(self, notice: Notice) -> bytes:
+        """What a notice returns of the message; nothing when it cannot be read, since the notice matters more."""
+        body = await self._parts.work.body(notice.message.id)
+        if body is None:
+            return b""
+        try:
+            return await (whole(body) if notice.whole else head(body))
+        except OSError:
+            return b""
 
 
 async def head(body: Body) -> bytes:

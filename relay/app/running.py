@@ -19,6 +19,7 @@ from relay.api.server import HttpServer
 from relay.api.sockets import control_socket, tcp_socket
 from relay.app.build import delivery_policy, listener_settings, spool_limits
 from relay.app.upkeep import Upkeep
+from relay.app.uptime import Uptime
 from relay.config import build
 from relay.config.load import Loaded
 from relay.config.schema import Config
@@ -46,7 +47,7 @@ class Relay:
         self._log = log
         self._give_up = failed
         self._rng = Random()
-        self._born = time.monotonic()
+        self._uptime = Uptime()
         self._providers: Mapping[str, Provider] = {}
         self._listeners: dict[str, Listener] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -58,10 +59,6 @@ class Relay:
     def capturing(self) -> bool:
         """No provider exists: mail is accepted and kept, and goes nowhere."""
         return not self._providers
-
-    def uptime(self) -> float:
-        """Seconds that never jump, whatever is done to the clock."""
-        return time.monotonic() - self._born
 
     def observe(self, event: Event) -> None:
         self._log_observer(event)
@@ -143,7 +140,7 @@ class Relay:
             providers=lambda: self._providers,
             new_id=self._spool.new_id,
             clock=time.time,
-            uptime=self.uptime,
+            uptime=self._uptime,
             rng=self._rng,
             observe=self.observe,
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -17,17 +18,21 @@ from relay.model import (
     Body,
     DeliveryOutcome,
     Envelope,
+    Fault,
     Limits,
     Match,
     Message,
+    MessageId,
     Phase,
     Provider,
     Recipient,
+    Reservation,
     Route,
     Shipment,
     Source,
     State,
     Submission,
+    Verdict,
 )
 from relay.ports import MessageView
 from relay.spool.memory import MemorySpool
@@ -47,7 +52,13 @@ def provider(name: str, priority: int = 1, **more: object) -> Provider:
 class Desk:
     """A worker with everything around it, on a clock the test turns."""
 
-    def __init__(self, providers: list[Provider], routes: tuple[Route, ...] = (), **policy: object) -> None:
+    def __init__(
+        self,
+        providers: list[Provider],
+        routes: tuple[Route, ...] = (),
+        spool: type[MemorySpool] = MemorySpool,
+        **policy: object,
+    ) -> None:
         self.now = NOW
         self.events: list[Event] = []
         self.transport = FakeTransport()
@@ -59,7 +70,7 @@ class Desk:
             rng=Random(1),
             observe=self.events.append,
         )
-        self.spool = MemorySpool(self.dispatcher.place, clock=lambda: self.now)
+        self.spool = spool(self.dispatcher.place, clock=lambda: self.now)
         self.worker = Worker(
             Delivery(
                 work=self.spool,
@@ -228,10 +239,6 @@ async def test_an_exception_keeps_the_mail_and_holds_it_the_third_time():
 
 @pytest.mark.parametrize(("policy", "state"), [(Uncertain.RETRY_SAME, State.DEFERRED), (Uncertain.HOLD, State.HELD)])
 async def test_F2_an_answer_lost_after_the_dot(policy: Uncertain, state: State):
-    from dataclasses import replace
-
-    from relay.model import Fault, Verdict
-
     def lost(shipment: Shipment, recipient: Recipient) -> DeliveryOutcome:
         given = says(Phase.DOT, 0, text="connection lost")(shipment, recipient)
         return replace(given, verdict=Verdict.DEFERRED, fault=Fault.UNCERTAIN)
@@ -241,6 +248,40 @@ async def test_F2_an_answer_lost_after_the_dot(policy: Uncertain, state: State):
         view = await desk.settled(await desk.accept("b@example.org"))
         assert view.state is state
         assert [name for name, _ in desk.sent()] == ["one"]
+
+
+async def test_what_a_crash_had_reserved_is_given_back():
+    def broken(shipment: Shipment, recipient: Recipient) -> DeliveryOutcome:
+        raise RuntimeError
+
+    async with running(Desk([provider("one", limits=Limits(per_day=1))])) as desk:
+        desk.transport.answers["one"] = broken
+        id = await desk.accept("b@example.org")
+        await desk.until(lambda: len(desk.seen(EntryCrashed)) == 1)
+        desk.transport.answers["one"] = takes
+        desk.now += 60
+        desk.spool.wake()
+        await desk.until(lambda: len(desk.transport.shipments) == 2)
+        assert (await desk.settled(id)).state is State.ACCEPTED
+
+
+async def test_nothing_is_sent_that_cannot_be_counted():
+    class Forgetful(MemorySpool):
+        broken = True
+
+        async def reserve(self, wanted: Sequence[Reservation]) -> bool:
+            return False if self.broken else await super().reserve(wanted)
+
+    desk = Desk([provider("one", limits=Limits(per_day=5))], spool=Forgetful)
+    async with running(desk):
+        id = await desk.accept("b@example.org")
+        view = await desk.settled(id)
+        assert view.state is State.DEFERRED and "limit" in view.recipients[0].reason
+        assert not desk.transport.shipments and not desk.seen(EntryCrashed)
+        Forgetful.broken = False
+        desk.now += 2
+        desk.spool.wake()
+        await desk.until(lambda: len(desk.transport.shipments) == 1)
 
 
 async def test_drain_lets_what_is_being_sent_finish_and_takes_no_more():
@@ -259,12 +300,13 @@ async def test_drain_lets_what_is_being_sent_finish_and_takes_no_more():
 
 
 async def test_a_lost_body_is_held_and_says_so():
-    async def nothing(message: str) -> None:
-        return None
+    class Damaged(MemorySpool):
+        async def body(self, message: MessageId) -> Body | None:
+            return None
 
-    desk = Desk([provider("one")])
-    desk.spool.body = nothing  # type: ignore[method-assign]
+    desk = Desk([provider("one")], spool=Damaged)
     async with running(desk):
         view = await desk.settled(await desk.accept("b@example.org"))
         assert view.state is State.HELD
         assert "body" in view.recipients[0].reason
+        assert desk.dispatcher.statuses(desk.now)[0].in_flight == 0
