@@ -42,13 +42,15 @@ class Park:
     """Nothing can be sent now. `until`: when one may be usable, not later than a minute ahead.
 
     `waiting`: a provider is there and only paces us (its window, its minute, throttling); the round goes on.
-    Otherwise the round is over: every provider failed it or cannot be used.
+    Otherwise the round is over: every provider failed it or cannot be used. `shut`: the whole lane is, all its
+    providers being out, so it is due as soon as the lane has room again.
     """
 
     until: float
     reason: str
     lane: str
     waiting: bool = False
+    shut: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

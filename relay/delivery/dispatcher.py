@@ -7,6 +7,7 @@ state changes when something is decided, so callers need no locks.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from random import Random
 from typing import Any
@@ -178,7 +179,7 @@ class Dispatcher:
         """The walk that `choose` would make for such a message, with reasons (ports.Explain)."""
         path, assumed = self._router.guess(sender, recipient, client)
         message = explain.example(sender, recipient, size, client, now)
-        options = walk(self._candidates[path.key], message, (), (), now)
+        options = walk(self._asked(path), message, (), (), now)
         chosen = pick(options, message, False)
         question = explain.Question(message=message, path=path, assumed=assumed, capture=self.capture)
         return explain.answer(question, options, chosen, now)
@@ -211,7 +212,11 @@ class Dispatcher:
         """The candidates of a path in order. A route that names a provider means it, active or not."""
         named = [self._states[name] for name in path.providers if name in self._states]
         found = named if path.providers else [s for s in self._states.values() if s.provider.active]
-        return tuple(sorted(found, key=lambda state: state.provider.priority))
+        return tuple(sorted(found, key=_priority))
+
+    def _asked(self, path: Path) -> Sequence[ProviderState]:
+        """The candidates and, for people who wonder, those that nothing but being inactive keeps from being ones."""
+        return self._candidates[path.key] if path.providers else sorted(self._states.values(), key=_priority)
 
     def _room(self, candidates: Sequence[ProviderState], now: float) -> int:
         """Room of the tier that mail of this lane would go to now.
@@ -219,7 +224,7 @@ class Dispatcher:
         Behind a tier that paces us the next one counts too: what has waited long enough goes there. Not behind one
         that is merely busy, or entries would be claimed only to be put back.
         """
-        for _, tier in groupby(candidates, key=lambda state: state.provider.priority):
+        for _, tier in groupby(candidates, key=_priority):
             seen = [(state, state.obstacle(now)) for state in tier]
             if any(obstacle is None for _, obstacle in seen):
                 return sum(state.room(now) for state, obstacle in seen if obstacle is None)
@@ -235,7 +240,8 @@ class Dispatcher:
         impatient = now - (owed.since or message.received_at) >= PATIENCE
         chosen = pick(options, message, impatient)
         if chosen is None:
-            return park(options, path.lane(message.source), owed.since or message.received_at, impatient, now)
+            step = park(options, path.lane(message.source), owed.since or message.received_at, impatient, now)
+            return replace(step, shut=False) if pinned else step  # its lane has the room of the others
         return self._send(chosen, options, path, recipients, attempt, now)
 
     def _send(
@@ -277,6 +283,10 @@ class Dispatcher:
             return None
         amount = recipients if limits.count == "recipients" else 1
         return state.meter.reserve(amount, now, self._rng.getrandbits(62))
+
+
+def _priority(state: ProviderState) -> int:
+    return state.provider.priority
 
 
 def _sender(message: Message, rewrite: Rewrite | None) -> str:

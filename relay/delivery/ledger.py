@@ -173,9 +173,12 @@ class Ledger:
     def _parked_until(self, tries: int) -> float:
         """When a provider may be usable; if one is already and has had its turn, our own back-off.
 
+        A lane that is shut lets nothing out until one recovers, and then what it holds should not sleep on.
         What failed without being a try (a host that hangs up at MAIL) must not be repeated at the first pace for days:
         there the wait grows with the age of the message.
         """
+        if self._park and self._park.shut:
+            return self._now
         if self._park and self._park.until > self._now:
             return self._park.until
         age = self._now - self._message.received_at

@@ -82,7 +82,8 @@ def park(options: Sequence[Option], lane: str, since: float, impatient: bool, no
         until = min(max(until, now), now + LONGEST_PARK)
     else:
         until = _back_at(options, now)
-    return Park(until=until, reason=_reasons(options), lane=lane, waiting=bool(pacing))
+    shut = all(option.state.barrier() is not None for option in options)
+    return Park(until=until, reason=_reasons(options), lane=lane, waiting=bool(pacing), shut=shut and not pacing)
 
 
 def _reasons(options: Sequence[Option]) -> str:

@@ -161,6 +161,14 @@ class TestFailover:
         assert "primary: circuit open" in park.reason
         assert "backup: suspended" in park.reason
 
+    def test_F8_a_lane_is_shut_when_every_provider_is_out(self, make) -> None:
+        dispatcher = make.dispatcher(*two(make))
+        fail(dispatcher, make, code=535, phase=Phase.AUTH)
+        assert not wait(dispatcher, make, make.attempt(avoid=("backup",))).shut, "the backup only failed this one"
+        fail(dispatcher, make, name="backup")
+        assert wait(dispatcher, make, make.attempt(avoid=("backup",))).shut
+        assert not wait(dispatcher, make, make.attempt(pin="backup")).shut, "a pin is not the lane's"
+
     def test_nothing_is_parked_further_ahead_than_a_minute(self, make) -> None:
         dispatcher = make.dispatcher(make.provider())
         fail(dispatcher, make, times=1, code=535, phase=Phase.AUTH)

@@ -95,6 +95,17 @@ def test_why_says_the_cause_and_what_happens_next(make) -> None:
     assert dispatcher.why("default:1", make.now) == ask(dispatcher, make)["summary"]
 
 
+def test_an_inactive_provider_is_named_with_the_reason(make) -> None:
+    dispatcher = make.dispatcher(make.provider("off", active=False), make.provider("on", priority=2))
+    answer = dispatcher.explain(sender="a@example.com", recipient="b@example.org", size=0, client="", now=make.now)
+
+    assert [(p["name"], p["usable"], p["reason"]) for p in answer["providers"]] == [
+        ("off", False, "not active"),
+        ("on", True, ""),
+    ]
+    assert answer["goes_to"] == "on"
+
+
 def test_why_without_an_active_provider(make) -> None:
     dispatcher = make.dispatcher(make.provider(active=False))
 

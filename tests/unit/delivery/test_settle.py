@@ -166,6 +166,13 @@ class TestOwed:
         assert (left.tries, left.due_at, left.reason) == (2, make.now + 30, "all are out")
         assert (left.avoid, left.refused, left.lane) == ((), ("third",), "other:1")
 
+    def test_F8_in_a_lane_that_is_shut_it_is_due_as_soon_as_that_opens(self, make) -> None:
+        refused = make.tried(make.said(535, Phase.AUTH))
+        park = replace(over(make, ahead=60.0), shut=True)
+        left = remainder(settle(make.lease(), [refused], park, make.setting()))
+
+        assert (left.state, left.due_at, left.avoid, left.tries) == (State.DEFERRED, make.now, (), 0)
+
     def test_waiting_for_a_provider_that_paces_us_is_the_same_round(self, make) -> None:
         lease = make.lease(since=make.now - 30, avoid=("x",))
         unsent = remainder(settle(lease, [], paced(make), make.setting()))
