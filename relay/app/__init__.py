@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -44,8 +46,17 @@ def run(loaded: Loaded) -> int:
     log = configure(settings.level, settings.format, settings.redact)
     sys.setswitchinterval(SWITCH_INTERVAL)
     os.umask(0o077)
+    _raise_descriptors()
     with asyncio.Runner(loop_factory=_event_loop) as runner:
         return runner.run(_serve(loaded, log))
+
+
+def _raise_descriptors() -> None:
+    """As many open files as the system lets us have: the usual soft limit of 1,024 is a default, not a decision."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):  # some systems have a lower limit that getrlimit does not tell
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _event_loop() -> asyncio.AbstractEventLoop:
@@ -68,6 +79,7 @@ async def _serve(loaded: Loaded, log: Log) -> int:
     except (SpoolError, ListenerError, CannotListen) as error:
         raise CannotStart(str(error)) from error
     _announce(relay, log)
+    gc.freeze()  # what was imported and built stays for good: the collector need not look at it again
     reloading = asyncio.create_task(_reload_on(hangup, loaded, relay))
     await stop.wait()
     log.info("stopping")
