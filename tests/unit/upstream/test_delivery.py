@@ -292,6 +292,45 @@ async def test_one_attempt_decides_for_all_that_wait(transport: SmtpTransport, p
             assert upstream.counts.connections == attempt
 
 
+async def test_whoever_tries_again_at_once_is_not_forgotten(
+    transport: SmtpTransport, provider_for: ProviderFor
+) -> None:
+    async def twice(provider: Provider) -> list[DeliveryOutcome]:
+        return [await sent_one(transport, provider), await sent_one(transport, provider)]
+
+    async with ScriptedUpstream({"banner": [Say(421, "4.3.2 busy")]}) as upstream:
+        async with asyncio.timeout(3):
+            results = await asyncio.gather(*(twice(provider_for(upstream)) for _ in range(3)))
+        for first, second in results:
+            assert (first.phase, second.verdict) == (Phase.BANNER, Verdict.ACCEPTED)
+
+
+async def test_a_retry_moved_to_a_working_connection_is_the_last_one(
+    transport: SmtpTransport, provider_for: ProviderFor
+) -> None:
+    """Its own connection was dead, a fresh one is refused, and the one it rides on instead ends too."""
+
+    class TwoConnections(ScriptedUpstream):
+        """Refuses a third connection, and closes on whoever says MAIL for one sender."""
+
+        def action(self, phase: str) -> object:  # type: ignore[override]
+            super().action(phase)
+            if phase == "banner" and self.counts.connections > 2:
+                return Say(421, "4.7.0 too many connections")
+            return Close() if phase == "mail" and self.commands[-1].startswith(b"MAIL FROM:<dead@") else None
+
+    async with TwoConnections() as upstream:
+        provider = provider_for(upstream, limits=Limits(connections=2))
+        while {received.connection for received in upstream.received} != {1, 2}:
+            await asyncio.gather(*(sent(transport, provider) for _ in range(4)))
+        busy = asyncio.create_task(sent(transport, provider))
+        await asyncio.sleep(0)
+        [outcome] = await sent(transport, provider, sender="dead@example.com")
+        assert judged([outcome]) == [("deferred", "provider", "mail")]
+        await busy
+        assert upstream.counts.phases["banner"] <= 4
+
+
 async def test_connections_are_opened_on_demand_up_to_the_limit(
     transport: SmtpTransport, provider_for: ProviderFor
 ) -> None:
