@@ -1,8 +1,6 @@
-"""Frozen data that crosses borders between the rooms of the relay.
+"""The queue as plain values: states, what is owed, leases, outcomes, settlements, quota.
 
-Every layer may import this; it imports nothing of ours and does nothing. Addresses are `str`, decoded once (ASCII, or
-UTF-8 under SMTPUTF8) from the bytes that policy judged; `.encode()` gives back exactly those bytes, and these are what
-goes on the wire. Times are seconds since the epoch as `float`.
+Part of `relay.model`. Times are seconds since the epoch as `float`.
 """
 
 from __future__ import annotations
@@ -10,11 +8,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import NewType
 
-MessageId = NewType("MessageId", str)
-"""Thirteen Crockford base-32 characters of a 63-bit integer that grows with time: `queued as <id>`."""
+from relay.model.mail import Message, Recipient, Reply, Submission
 
 
 class State(enum.StrEnum):
@@ -69,90 +64,6 @@ class Phase(enum.StrEnum):
     BODY = "body"
     DOT = "dot"
     IDLE = "idle"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """An SMTP reply, ours or an upstream's. `enhanced` is "4.3.1" or "" (RFC 3463); `text` has no CR or LF.
-
-    Code 0: there was no reply, and `text` says what happened instead.
-    """
-
-    code: int
-    enhanced: str = ""
-    text: str = ""
-
-    def __str__(self) -> str:
-        return " ".join(part for part in (str(self.code or ""), self.enhanced, self.text) if part)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipient:
-    """One RCPT. `notify` is the NOTIFY value as sent ("" when absent), `orcpt` likewise (RFC 3461)."""
-
-    address: str
-    notify: str = ""
-    orcpt: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
-    """What MAIL and RCPT said. The null sender is "". Recipients are unique by address, in the order given.
-
-    `eight_bit`: BODY=8BITMIME was declared and the body has bytes above 127. `utf8`: SMTPUTF8 was declared and an
-    address or a header needs it. `ret` and `envid`: RFC 3461, "" when absent.
-    """
-
-    sender: str
-    recipients: tuple[Recipient, ...]
-    eight_bit: bool = False
-    utf8: bool = False
-    ret: str = ""
-    envid: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """Where a message came in. `kind`: smtp | http | notice. `client`: an IP address, or "unix"."""
-
-    kind: str
-    listener: str = ""
-    client: str = ""
-    user: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Body:
-    """A message as the client sent it, in wire form: CRLF line ends, dot-stuffed, the final dot not included.
-
-    Exactly one of `data` and `path` is set; `size` counts bytes in wire form. It ends in CRLF or is empty.
-    """
-
-    size: int
-    data: bytes | None = None
-    path: Path | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """A message at rest. `prefix`: the header lines we put in front, CRLF. `size`: prefix + body, wire form."""
-
-    id: MessageId
-    envelope: Envelope
-    prefix: bytes
-    size: int
-    source: Source
-    received_at: float
-    expires_at: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
-    """A message on its way into the spool. `headers`: lower-case names to first values, only those routes match on."""
-
-    message: Message
-    body: Body
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,108 +221,3 @@ class Settlement:
     notices: tuple[Submission, ...] = ()
     usage: tuple[Spent, ...] = ()
     events: tuple[TimelineEvent, ...] = ()
-
-
-class Tls(enum.StrEnum):
-    """How a connection to a provider is encrypted. Verified but for OPPORTUNISTIC."""
-
-    NONE = "none"
-    OPPORTUNISTIC = "opportunistic"
-    STARTTLS = "starttls"
-    IMPLICIT = "implicit"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """None: no limit. `connections`: at once; `recipients`: per transaction; `timezone`: for day and month, IANA name.
-
-    `count`: "messages" or "recipients" is what minute, day and month count.
-    """
-
-    connections: int | None = None
-    recipients: int | None = None
-    per_minute: int | None = None
-    per_day: int | None = None
-    per_month: int | None = None
-    count: str = "messages"
-    timezone: str = "UTC"
-
-    @property
-    def metered(self) -> bool:
-        """True when what is sent must be counted, durably, before it is sent."""
-        return self.per_minute is not None or self.per_day is not None or self.per_month is not None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
-    """Seconds. `connect`: TCP, TLS and banner, each; `command`: any reply; `data`: the body, and the dot's reply."""
-
-    connect: float = 30.0
-    command: float = 60.0
-    data: float = 600.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provider:
-    """An upstream as it is to be used now. Two that compare equal need no new connections."""
-
-    name: str
-    host: str
-    port: int
-    tls: Tls = Tls.STARTTLS
-    preset: str = ""
-    ca_file: str = ""
-    allow_plaintext_auth: bool = False
-    username: str = ""
-    password: str = field(default="", repr=False)
-    auth: str = "auto"
-    pipelining: str = "auto"
-    priority: int = 1
-    weight: int = 1
-    active: bool = True
-    limits: Limits = field(default_factory=Limits)
-    timeouts: Timeouts = field(default_factory=Timeouts)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
-    """Conditions of a route, all must hold; "" and () mean any. Addresses are shell globs, without regard to case.
-
-    `client`: IP networks in CIDR form. `headers`: (lower-case name, glob) pairs.
-    """
-
-    listener: str = ""
-    client: tuple[str, ...] = ()
-    user: str = ""
-    sender: str = ""
-    recipient: str = ""
-    headers: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rewrite:
-    """What a route changes. "" leaves a thing alone. `reply_to`: an address, or "" to keep what is there."""
-
-    envelope_from: str = ""
-    header_from: str = ""
-    reply_to: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """First match wins, per recipient. `providers` empty: every active one."""
-
-    match: Match = field(default_factory=Match)
-    providers: tuple[str, ...] = ()
-    rewrite: Rewrite | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shipment:
-    """One transaction for one provider: what a Transport is given besides the body."""
-
-    provider: Provider
-    message: Message
-    sender: str
-    recipients: tuple[Recipient, ...]
-    rewrite: Rewrite | None = None
