@@ -17,7 +17,8 @@ from relay.db.files import private_file, sync_folder
 APPLICATION_ID = 0x52454C59  # "RELY", at offset 68 of the file: what file(1) and we know it by
 
 # One statement a call: execute() of several stops at the first that returns a row (hazard L17).
-_FIRST = (f"PRAGMA application_id = {APPLICATION_ID}", "PRAGMA auto_vacuum = INCREMENTAL")
+# auto_vacuum only takes in a file that has no page yet, so it is the first.
+_FIRST = ("PRAGMA auto_vacuum = INCREMENTAL", f"PRAGMA application_id = {APPLICATION_ID}")
 _ALWAYS = (
     "PRAGMA journal_mode = WAL",
     # Measured by power cuts: WAL with NORMAL lost acknowledged commits, WAL with FULL none.

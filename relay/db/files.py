@@ -21,7 +21,7 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 def settle_path(path: Path) -> Path:
     """The absolute path with its folder resolved; the folder itself must not be a symbolic link (hazard H13)."""
     folder = path.absolute().parent
-    if folder.is_symlink():
+    if _is_link(folder):
         raise SpoolError(
             f"the spool folder {folder} is a symbolic link, which is not followed; use {folder.resolve()} in spool.url"
         )
@@ -30,7 +30,7 @@ def settle_path(path: Path) -> Path:
 
 def private_folder(folder: Path) -> None:
     """Make the folder 0700 if it is missing, durably. One that exists keeps its mode: it may hold other things."""
-    if folder.is_symlink():
+    if _is_link(folder):
         raise SpoolError(f"{folder} is a symbolic link, which is not followed; remove it or change spool.url")
     try:
         folder.mkdir(mode=0o700, parents=True)
@@ -41,6 +41,13 @@ def private_folder(folder: Path) -> None:
         raise refused(folder, error) from error
     else:
         sync_folder(folder.parent)
+
+
+def _is_link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except OSError as error:
+        raise refused(path, error) from error
 
 
 def private_file(path: Path) -> int:

@@ -5,6 +5,7 @@ Called by `connection` when the file is opened. It never goes back and never edi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import cast
@@ -30,10 +31,10 @@ def version(connection: apsw.Connection) -> int:
     return cast(int, connection.execute("PRAGMA user_version").fetchall()[0][0])
 
 
-def upgrade(connection: apsw.Connection) -> None:
+def upgrade(connection: apsw.Connection, scripts: Sequence[tuple[int, str]] | None = None) -> None:
     """Apply what is missing. A failure leaves the version before it intact."""
     have = version(connection)
-    for number, script in steps():
+    for number, script in scripts or steps():
         if number > have:
             with connection:
                 # fetchall() runs the script to its end: execute() alone stops at the first row (hazard L17).

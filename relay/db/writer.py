@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import apsw
 
@@ -27,6 +28,9 @@ Outcome = tuple[Any, Exception | None]
 # 16 MiB of log: most of its pages were freed and used again by then, so what a checkpoint has to copy is little.
 CHECKPOINT_PAGES = 4096
 IDLE = 1.0
+
+# The log's format: https://sqlite.org/fileformat2.html#the_write_ahead_log
+_LOG_HEADER, _FRAME_HEADER = 32, 24
 
 
 class Operation:
@@ -72,7 +76,8 @@ class Writer:
             batch, open_ = self._take()
             if batch:
                 self._serve(batch)
-        self._connection.close()
+        with contextlib.suppress(apsw.Error):  # the last checkpoint may fail; the log keeps everything
+            self._connection.close()
 
     def _take(self) -> tuple[list[Operation], bool]:
         """All that waits, up to LARGEST; False when it was the last."""
@@ -144,8 +149,8 @@ class Writer:
         return results
 
     def _recover(self, batch: list[Operation], error: Exception) -> list[Outcome]:
-        kind = trouble(error)
-        if kind is Trouble.BROKEN or not self._rolled_back():
+        kind, clean = trouble(error), self._rolled_back()
+        if kind is Trouble.BROKEN or not clean:
             self._latch(error)
             return [(None, StorageFailed(self.failure))] * len(batch)
         if len(batch) > 1:
@@ -163,6 +168,8 @@ class Writer:
 
     def _latch(self, error: Exception) -> None:
         self.failure = f"the spool's disk failed: {error}; repair the disk, then restart the relay"
+        with contextlib.suppress(apsw.Error, OSError):
+            disown(self._connection)
         self._tell(self._observe, SpoolFailed(error=self.failure))
 
     def _written(self) -> int:
@@ -186,6 +193,21 @@ def checkpoint(connection: apsw.Connection) -> None:
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
     except (apsw.BusyError, apsw.LockedError, apsw.FullError):
         return  # a reader, or no room: the log keeps everything, the next one tries again
+
+
+def disown(connection: apsw.Connection) -> None:
+    """Make the log end where the last commit that succeeded ended.
+
+    A commit whose fsync failed lies complete in the log; the next start would take it for one that counts, and mail
+    that was refused with 451 would be sent.
+    """
+    frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+    page = cast(int, pragma(connection, "PRAGMA page_size"))
+    log = os.open(connection.filename + "-wal", os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.pwrite(log, bytes(_FRAME_HEADER), _LOG_HEADER + frames * (page + _FRAME_HEADER))
+    finally:
+        os.close(log)
 
 
 def vacuum(connection: apsw.Connection, pages: int) -> None:
