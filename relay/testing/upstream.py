@@ -157,7 +157,7 @@ class ScriptedUpstream:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        assert task is not None  # nosec: streams run their callback in a task
+        assert task is not None  # nosec
         self._sessions.add(task)
         self.counts.connections += 1
         self.counts.open += 1

@@ -9,6 +9,7 @@ import errno
 import re
 import socket
 import ssl
+from base64 import b64encode
 from dataclasses import dataclass
 
 from relay.model import Phase, Provider, Reply
@@ -118,6 +119,10 @@ def refused(provider: Provider, phase: Phase, code: int, message: str) -> Failur
 
 
 def _without_secret(provider: Provider, text: str) -> str:
-    """Some servers quote the command they did not understand; what they quote here is a password."""
-    text = text.replace(provider.password, "***") if provider.password else text
-    return re.sub(r"(?<![\w+/])(?=[\w+/]*[\d=+/A-Z])[\w+/]{12,}={0,2}", "***", text, flags=re.ASCII)
+    """Some servers quote the command they did not understand, or its beginning; here that is a password."""
+    password = provider.password.encode(errors="replace")
+    plain = b"\0" + provider.username.encode(errors="replace") + b"\0" + password
+    for secret in (b64encode(plain), b64encode(password), password):
+        if secret:
+            text = re.sub(re.escape(secret[:8].decode()) + r"[^\s\"']*", "***", text)
+    return text

@@ -65,7 +65,7 @@ class _Introduction:
         self._provider = provider
         self._hostname = hostname
         self._sock = sock
-        self._loopback = ipaddress.ip_address(sock.getpeername()[0].partition("%")[0]).is_loopback
+        self._loopback = _is_loopback(sock)
         self._secure = False
         self._client: aiosmtplib.SMTP | None = None
 
@@ -206,6 +206,13 @@ class _Introduction:
         if self._client is None:
             raise RuntimeError("no stage before the greeting may speak")
         return self._client
+
+
+def _is_loopback(sock: socket.socket) -> bool:
+    try:
+        return ipaddress.ip_address(sock.getpeername()[0].partition("%")[0]).is_loopback
+    except OSError:  # gone already, which the greeting will find out
+        return False
 
 
 def may_say_password(provider: Provider, *, secure: bool, loopback: bool) -> bool:

@@ -374,6 +374,12 @@ async def test_a_quoted_password_is_not_repeated(transport: SmtpTransport, provi
     assert "s3cret" not in str(outcome) and "AG1lAHMz" not in str(outcome)
 
 
+async def test_other_words_of_a_refusal_are_kept(transport: SmtpTransport, provider_for: ProviderFor) -> None:
+    words = "Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant"
+    async with ScriptedUpstream({"auth": Say(535, f"5.7.139 {words}")}, auth=("PLAIN",)) as upstream:
+        assert (await sent(transport, provider_for(upstream, **LOGIN))).reply.text == words
+
+
 def test_no_password_in_clear_beyond_loopback() -> None:
     careful = Provider(name="p", host="mx.example", port=25, **LOGIN)
     assert not may_say_password(careful, secure=False, loopback=False)
