@@ -64,6 +64,8 @@ class Worker:
     def __init__(self, parts: Delivery) -> None:
         self._parts = parts
         self._tasks: set[asyncio.Task[None]] = set()
+        self._undecided: set[int] = set()
+        self._decided = asyncio.Event()
         self._stopping = False
 
     async def run(self) -> None:
@@ -71,12 +73,15 @@ class Worker:
         while not self._stopping:
             now = clock()
             leases = await work.claim(dispatcher.appetite(now), now)
+            if self._stopping:
+                return  # what was claimed meanwhile stays leased: nobody would wait for it to be sent
             for lease in leases:
+                self._undecided.add(lease.token)
                 task = asyncio.create_task(self._attend(lease))
                 self._tasks.add(task)
                 task.add_done_callback(self._finished)
             if leases:
-                await asyncio.sleep(0)  # let them choose: appetite counts what was chosen
+                await self._decisions()
             else:
                 wakes_at = dispatcher.wakes_at(now)
                 await work.wait(IDLE if wakes_at is None else min(IDLE, wakes_at - now))
@@ -90,6 +95,17 @@ class Worker:
             for task in late:
                 task.cancel()
 
+    async def _decisions(self) -> None:
+        """Let them choose: appetite counts what was chosen, and reading the headers that routes match on takes time."""
+        await asyncio.sleep(0)
+        while self._undecided:
+            self._decided.clear()
+            await self._decided.wait()
+
+    def _has_decided(self, lease: Lease) -> None:
+        self._undecided.discard(lease.token)
+        self._decided.set()
+
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if len(self._tasks) % CLAIM_STEP == 0:
@@ -101,6 +117,8 @@ class Worker:
             settled = await self._deliver(lease, tried)
         except Exception as error:
             settled = self._crashed(lease, tried, error)
+        finally:
+            self._has_decided(lease)
         settlement = settled.settlement
         if settled.notices:
             settlement = await self._with_notices(settlement, settled.notices)
@@ -114,6 +132,7 @@ class Worker:
         park: Park | None = None
         while attempt is not None and park is None:
             step = self._parts.dispatcher.choose(attempt, self._parts.clock())
+            self._has_decided(lease)
             if isinstance(step, Park):
                 park = step
                 break
@@ -123,6 +142,9 @@ class Worker:
             if not await self._reserved(step):
                 park = Park(until=self._parts.clock() + IDLE, reason=UNRECORDED, lane=step.lane, waiting=True)
                 break
+            if step.provider not in self._parts.providers():  # a reload took it away meanwhile: choose again
+                tried.append(self._parts.dispatcher.finished(step, (), self._parts.clock()))
+                continue
             await self._send(step, entry.message, body, tried)
             attempt = attempt.after(tried[-1])
         if park is not None and not park.waiting and park.reason != entry.owed.reason:

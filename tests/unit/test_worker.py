@@ -15,10 +15,12 @@ from relay.delivery.policy import DeliveryPolicy, Uncertain
 from relay.delivery.retry import RetryPolicy
 from relay.events import AttemptEnded, EntryCrashed, Event, FailedOver, NoticeQueued
 from relay.model import (
+    Appetite,
     Body,
     DeliveryOutcome,
     Envelope,
     Fault,
+    Lease,
     Limits,
     Match,
     Message,
@@ -297,6 +299,73 @@ async def test_drain_lets_what_is_being_sent_finish_and_takes_no_more():
     await drained
     assert (await desk.show(id)).state is State.ACCEPTED
     assert (await desk.show(later)).state is State.QUEUED
+
+
+async def test_G8_what_is_claimed_while_draining_is_not_sent():
+    """Nobody would wait for its answer, and the next start would send it again."""
+
+    class Slow(MemorySpool):
+        gate = asyncio.Event()
+        asked = asyncio.Event()
+
+        async def claim(self, appetite: Appetite, now: float) -> Sequence[Lease]:
+            leases = await super().claim(appetite, now)
+            if leases:
+                self.asked.set()
+                await self.gate.wait()
+            return leases
+
+    desk = Desk([provider("one")], spool=Slow)
+    task = asyncio.create_task(desk.worker.run())
+    await desk.accept("b@example.org")
+    await Slow.asked.wait()
+    await desk.worker.drain(5.0)
+    Slow.gate.set()
+    await asyncio.wait_for(task, 5)
+    assert not desk.worker._tasks and not desk.transport.shipments
+
+
+async def test_no_more_is_claimed_than_there_is_room_for_while_headers_are_read():
+    class Slow(MemorySpool):
+        gate = asyncio.Event()
+        most = 0
+
+        async def claim(self, appetite: Appetite, now: float) -> Sequence[Lease]:
+            leases = await super().claim(appetite, now)
+            self.most = max(self.most, len(self._leases))
+            return leases
+
+        async def body(self, message: MessageId) -> Body | None:
+            await self.gate.wait()
+            return await super().body(message)
+
+    routes = (Route(match=Match(headers=(("x-app", "crm"),)), providers=("one",)),)
+    desk = Desk([provider("one", limits=Limits(connections=1))], routes, spool=Slow)
+    ids = [await desk.accept(f"{n}@example.org") for n in range(20)]
+    async with running(desk):
+        await desk.until(lambda: len(desk.spool._leases) > 0)
+        Slow.gate.set()
+        for id in ids:
+            assert (await desk.settled(id)).state is State.ACCEPTED
+        assert desk.spool.most <= 2  # type: ignore[attr-defined]
+
+
+async def test_a_provider_that_a_reload_takes_away_after_the_choice_is_no_crash():
+    """The mail goes to another, and what was reserved at the one that went is given back."""
+
+    class Reloads(MemorySpool):
+        async def reserve(self, wanted: Sequence[Reservation]) -> bool:
+            desk.providers.pop("one", None)
+            desk.dispatcher.replace(desk.providers.values(), (), desk.dispatcher.policy, now=desk.now)
+            return await super().reserve(wanted)
+
+    desk = Desk([provider("one", limits=Limits(per_day=5)), provider("two", 2)], spool=Reloads)
+    async with running(desk):
+        view = await desk.settled(await desk.accept("b@example.org"))
+        assert view.state is State.ACCEPTED
+        assert [name for name, _ in desk.sent()] == ["two"]
+        assert not desk.seen(EntryCrashed)
+        assert [sum(used.periods.values()) for used in await desk.spool.usage(desk.now)] == [0]
 
 
 async def test_a_lost_body_is_held_and_says_so():
