@@ -19,7 +19,7 @@ from relay.delivery.order import PATIENCE, Option, alone, origin, park, pick, wa
 from relay.delivery.policy import DeliveryPolicy
 from relay.delivery.provider import MOST_IN_FLIGHT, ProviderState
 from relay.delivery.retry import NEVER, warn_at
-from relay.delivery.router import Path, Router
+from relay.delivery.router import Path, Router, pin_key, pinned_lane
 from relay.delivery.status import ProviderStatus, status
 from relay.events import FailedOver, Observer
 from relay.model import (
@@ -76,7 +76,10 @@ class Dispatcher:
         self.capture = capture
         self._states = {p.name: self._state(p, old.get(p.name), now) for p in providers}
         self._router = Router(routes)
-        self._candidates = {key: self._of(path) for key, path in self._router.paths.items()}
+        self._candidates: dict[str, tuple[ProviderState, ...]] = {
+            **{pin_key(name): (state,) for name, state in self._states.items()},
+            **{key: self._of(path) for key, path in self._router.paths.items()},
+        }
 
     def load(self, usage: Iterable[Usage]) -> None:
         """What was used of the quotas before this process started."""
@@ -234,15 +237,15 @@ class Dispatcher:
 
     def _choose(self, path: Path, recipients: tuple[Recipient, ...], attempt: Attempt, now: float) -> Send | Park:
         message, owed = attempt.entry.message, attempt.entry.owed
-        pinned = self._states.get(owed.pin) if owed.pin else None
-        candidates = (pinned,) if pinned else self._candidates[path.key]
+        candidates, lane = self._candidates[path.key], path.lane(message.source)
+        if owed.pin in self._states:
+            candidates, lane = self._candidates[pin_key(owed.pin)], pinned_lane(lane, owed.pin)
         options = walk(candidates, message, attempt.avoid, attempt.refused, now)
         impatient = now - (owed.since or message.received_at) >= PATIENCE
         chosen = pick(options, message, impatient)
         if chosen is None:
-            step = park(options, path.lane(message.source), owed.since or message.received_at, impatient, now)
-            return replace(step, shut=False) if pinned else step  # its lane has the room of the others
-        return self._send(chosen, options, path, recipients, attempt, now)
+            return park(options, lane, owed.since or message.received_at, impatient, now)
+        return replace(self._send(chosen, options, path, recipients, attempt, now), lane=lane)
 
     def _send(
         self,

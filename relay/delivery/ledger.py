@@ -13,6 +13,7 @@ from relay.delivery.attempt import Park, Tried, counts, joined, moves_on
 from relay.delivery.notices import BOUNCE, DELAY, RELAYED, Fate, Notice, reportable, wanted
 from relay.delivery.policy import DeliveryPolicy, Uncertain
 from relay.delivery.retry import backoff, deadline, steady, warn_at
+from relay.delivery.router import pinned_lane
 from relay.model import (
     DeliveryOutcome,
     Ended,
@@ -144,7 +145,8 @@ class Ledger:
         if policy is Uncertain.HOLD:
             return replace(owed, state=State.HELD, reason=reason), False
         if policy is Uncertain.RETRY_SAME:
-            owed = replace(owed, pin=owed.pin or outcome.provider)
+            pin = owed.pin or outcome.provider
+            owed = replace(owed, pin=pin, lane=pinned_lane(owed.lane, pin))
         return self._new_round(replace(owed, reason=reason), self._wait(owed.tries, outcome)), True
 
     def _remembered(self, one: Tried, outcome: DeliveryOutcome) -> Owed:

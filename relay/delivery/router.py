@@ -39,6 +39,16 @@ class Path:
 DEFAULT = Path()
 
 
+def pin_key(provider: str) -> str:
+    """The route key of mail that is pinned to a provider: it moves when that one can, whatever else its route says."""
+    return _digest(("pin", provider))
+
+
+def pinned_lane(lane: str, provider: str) -> str:
+    """The lane of an entry of `lane` that is pinned to a provider."""
+    return f"{pin_key(provider)}:{lane.partition(':')[2]}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rule:
     """A route, compiled: the path and a test for each condition that is set."""
@@ -125,7 +135,11 @@ def _key(providers: tuple[str, ...], rewrite: Rewrite | None) -> str:
     if not providers and rewrite in (None, Rewrite()):
         return DEFAULT.key
     changes = (rewrite.envelope_from, rewrite.header_from, rewrite.reply_to) if rewrite else None
-    return hashlib.blake2b(repr((providers, changes)).encode(), digest_size=4).hexdigest()
+    return _digest((providers, changes))
+
+
+def _digest(what: object) -> str:
+    return hashlib.blake2b(repr(what).encode(), digest_size=4).hexdigest()
 
 
 def _glob(pattern: str) -> Glob | None:

@@ -86,12 +86,12 @@ class Berth:
 class Owed:
     """The moving part of a queue entry: who is still owed the message, and under what conditions.
 
-    `lane`: "<route key>:<source bucket>". `tries`: attempts that counted. `since`: when this round became ready, the
-    clock of the 60 s a throttled provider is waited for. `due_at`: not before. `deadline`: when a warning or the expiry
-    is next to be judged, whatever the lane does. `avoid`: providers that failed it in this round. `refused`: providers
-    that refused it for good, not asked again while another one remains. `pin`: the only provider it may go to
-    (reroute, UNCERTAIN), unless that no longer exists. `reason`: why it waits, for people. `warned`: the delay warning
-    went out. `crashes`: internal errors while it was handled.
+    `lane`: "<route key>:<source bucket>", of the pin if there is one. `tries`: attempts that counted. `since`: when
+    this round became ready, the clock of the 60 s a throttled provider is waited for. `due_at`: not before.
+    `deadline`: when a warning or the expiry is next to be judged, whatever the lane does. `avoid`: providers that
+    failed it in this round. `refused`: providers that refused it for good, not asked again while another one
+    remains. `pin`: the only provider it may go to (reroute, UNCERTAIN), unless that no longer exists. `reason`: why
+    it waits, for people. `warned`: the delay warning went out. `crashes`: internal errors while it was handled.
     """
 
     recipients: tuple[Recipient, ...]

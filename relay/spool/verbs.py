@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from relay.delivery.router import pinned_lane
 from relay.model import Owed, State
 from relay.spool.settling import CANCEL, HOLD, waiting_state
 
@@ -52,7 +53,7 @@ def _changed(action: str, owed: Owed, now: float, provider: str) -> Owed:
     if action == "hold":
         return replace(owed, state=State.HELD)
     if action == "reroute":
-        owed = replace(owed, pin=provider, avoid=(), refused=())
+        owed = replace(owed, pin=provider, lane=pinned_lane(owed.lane, provider), avoid=(), refused=())
         if owed.state is State.SCHEDULED:
             return owed
     return replace(owed, state=waiting_state(owed), since=now, due_at=now, avoid=(), reason="")

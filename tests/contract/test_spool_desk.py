@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from relay.events import MessageEnded
-from relay.model import Lease, Message, State, TimelineEvent
+from relay.model import Appetite, Lease, Message, State, TimelineEvent
 from relay.ports import Filter
 from tests.contract.spools import Hands, attempt, delivered, each_to_its_own, finished, owes, to_lane
 
@@ -263,3 +263,10 @@ async def test_a_note_on_a_held_message_stays(hands: Hands) -> None:
     shown = await hands.spool.show(message.id)
     assert shown is not None and shown.timeline == (event,)
     assert shown.recipients[0].reason == "crashed"
+
+
+async def test_rerouted_mail_leaves_a_lane_that_has_no_room(hands: Hands) -> None:
+    message = await message_in(hands, "deferred")
+    await hands.spool.act("reroute", Filter(id=message.id), hands.now, provider="q")
+    (lease,) = await hands.claim(Appetite(total=10, room={"default": 0}))
+    assert (lease.entry.message.id, lease.entry.owed.pin) == (message.id, "q")

@@ -109,7 +109,8 @@ END;
 
 CREATE TRIGGER revise INSTEAD OF INSERT ON change WHEN NEW.kind = 5 BEGIN
     UPDATE entry
-    SET state = NEW.state, waiting = NEW.waiting, due_at = NEW.due_at, deadline = NEW.deadline, owed = NEW.owed
+    SET lane = NEW.lane, state = NEW.state, waiting = NEW.waiting, due_at = NEW.due_at, deadline = NEW.deadline,
+        owed = NEW.owed
     WHERE message = NEW.message AND part = NEW.part;
 END;
 

@@ -10,6 +10,7 @@ import pytest
 from relay.delivery.attempt import Attempt, Park, Send
 from relay.delivery.policy import DeliveryPolicy
 from relay.delivery.retry import NEVER
+from relay.delivery.router import pin_key, pinned_lane
 from relay.events import CircuitChanged, FailedOver, ProviderRecovered, ProviderSuspended
 from relay.model import Limits, Match, Phase, Reply, Rewrite, Route, Source, State, Usage
 
@@ -35,6 +36,10 @@ def wait(dispatcher, make, attempt=None, now=None) -> Park:
 
 def two(make, **backup):
     return make.provider("primary"), make.provider("backup", priority=2, **backup)
+
+
+def route_key(lane: str) -> str:
+    return lane.partition(":")[0]
 
 
 class TestOrder:
@@ -95,6 +100,17 @@ class TestOrder:
         fail(dispatcher, make, "backup")
 
         assert "backup" in wait(dispatcher, make, make.attempt(pin="backup")).reason
+
+    def test_a_pin_has_a_lane_of_its_own_that_moves_while_its_route_is_out(self, make) -> None:
+        dispatcher = make.dispatcher(*two(make), routes=(Route(providers=("primary",)),))
+        route_lane = use(dispatcher, make).lane
+        fail(dispatcher, make)
+        send = use(dispatcher, make, make.attempt(pin="backup"))
+        room = dispatcher.appetite(make.now).room
+
+        assert send.lane == pinned_lane(route_lane, "backup")
+        assert (room[route_key(send.lane)] > 0, room[route_key(route_lane)]) == (True, 0)
+        assert "circuit open" in dispatcher.why(pinned_lane(route_lane, "primary"), make.now)
 
     def test_routes_are_looked_up_anew(self, make) -> None:
         """Mail queued under an old route goes where the repaired one says."""
@@ -167,7 +183,7 @@ class TestFailover:
         assert not wait(dispatcher, make, make.attempt(avoid=("backup",))).shut, "the backup only failed this one"
         fail(dispatcher, make, name="backup")
         assert wait(dispatcher, make, make.attempt(avoid=("backup",))).shut
-        assert not wait(dispatcher, make, make.attempt(pin="backup")).shut, "a pin is not the lane's"
+        assert wait(dispatcher, make, make.attempt(pin="backup")).shut
 
     def test_nothing_is_parked_further_ahead_than_a_minute(self, make) -> None:
         dispatcher = make.dispatcher(make.provider())
@@ -483,10 +499,12 @@ class TestAppetite:
     def test_a_lane_that_cannot_move_gets_no_room(self, make) -> None:
         routes = (Route(match=Match(sender="*@x"), providers=("primary",)),)
         dispatcher = make.dispatcher(*two(make), routes=routes)
-        key = next(key for key in dispatcher.appetite(make.now).room if key != "default")
+        key = route_key(use(dispatcher, make, make.attempt(make.message(sender="a@x"))).lane)
         fail(dispatcher, make)
+        room = dispatcher.appetite(make.now).room
 
-        assert dispatcher.appetite(make.now).room == {"default": 40, key: 0}
+        assert (room["default"], room[key]) == (40, 0)
+        assert (room[pin_key("backup")], room[pin_key("primary")]) == (40, 0)
 
     def test_a_thousand_are_in_flight_at_most(self, make) -> None:
         dispatcher = make.dispatcher(make.provider())

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from relay.delivery.attempt import Park
 from relay.delivery.policy import BouncePolicy, Uncertain
 from relay.delivery.retry import NEVER, RECHECK
+from relay.delivery.router import pinned_lane
 from relay.delivery.settle import crashed, held, settle
 from relay.model import Phase, Recipient, Reservation, Source, Spent, State, Verdict
 
@@ -211,6 +212,7 @@ class TestUncertain:
 
         left = remainder(settled)
         assert (left.state, left.pin, left.tries, left.avoid) == (state, pin, 1, ())
+        assert left.lane == (pinned_lane("default:1", pin) if pin else "default:1")
         assert "may have been delivered" in left.reason
         assert only(settled.settlement.events).detail.startswith("uncertain")
         if state is State.HELD:
