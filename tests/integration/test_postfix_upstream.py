@@ -103,7 +103,9 @@ def test_C6_unknown_issuer_defers_and_the_password_stays_here(
 def test_postfix_stopped_and_started_loses_nothing(relay: MAKE, postfix: Callable[..., Postfix]) -> None:
     upstream = postfix()
     one = relay(
-        providers=[provider("postfix", upstream.port)], circuit={"failures": 2, "open": "1s", "max_open": "2s"}
+        providers=[provider("postfix", upstream.port)],
+        circuit={"failures": 2, "open": "1s", "max_open": "2s"},
+        retry={"first": "2s"},
     ).start()
     send(one.door, ["before@example.com"], letter())
     upstream.wait_for("before@example.com")

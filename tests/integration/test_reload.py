@@ -22,7 +22,7 @@ def test_bad_file_keeps_the_old_configuration(relay: MAKE, ledger: Callable[[], 
     refused = one.events("configuration refused")[-1]
     assert refused["level"] == "error"
     assert ":3:" in str(refused["errors"])
-    assert "did you mean host" in str(refused["errors"])
+    assert "did you mean 'host'" in str(refused["errors"])
     send(one.door, ["you@example.com"], letter())
     upstream.wait_for(1)
     one.reload()

@@ -46,7 +46,9 @@ def test_H8_secrets_subjects_and_content_are_nowhere(
     one.reload()
     waiting = send(door, ["me@example.com"], letter(subject=f"{CANARY}-subject"))
     until(lambda: one.events("provider suspended"), 10, "the provider refuses the new password")
-    one.write(f"providers:\n  - {{name: one, host: h.test, password: [{CANARY}-list]}}\nusers: {CANARY}-users\n")
+    one.write(
+        f"providers: [{{name: one, host: h.test, password: [{CANARY}]}}]\nusers: [{{name: a, pasword: {CANARY}}}]\n"
+    )
     one.hang_up()
     for command in (
         ("queue", "list", "--json"),

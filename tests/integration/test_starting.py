@@ -94,13 +94,13 @@ def test_G8_second_instance_is_refused_and_the_first_lives_on(
 def test_port_in_use(relay: Callable[..., Relay]) -> None:
     one = relay()
     with socket.create_server(("127.0.0.1", one.smtp_port)):
-        assert_one_sentence(one.run_to_end(), 1, str(one.smtp_port), "in use")
+        assert_one_sentence(one.run_to_end(), 1, str(one.smtp_port), "something else listens there")
 
 
 def test_http_port_in_use(relay: Callable[..., Relay]) -> None:
     one = relay()
     with socket.create_server(("127.0.0.1", one.http_port)):
-        assert_one_sentence(one.run_to_end(), 1, str(one.http_port), "in use")
+        assert_one_sentence(one.run_to_end(), 1, str(one.http_port), "another program is using it")
 
 
 def test_no_permission_on_the_spool_folder(relay: Callable[..., Relay]) -> None:
@@ -124,8 +124,8 @@ def test_H11_other_addresses_need_an_allow_list(relay: Callable[..., Relay]) -> 
 @pytest.mark.parametrize(
     ("text", "where"),
     [
-        ("hostname: [", ":1:"),
-        ("hostnam: relay.test\n", ":1:1: "),
+        ("hostname: [\n", ": this is not YAML"),
+        ("hostnam: relay.test\n", ":1:1: unknown key 'hostnam', did you mean 'hostname'?"),
         ("hostname: relay.test\nproviders:\n  - {name: a, host: h.test, port: many}\n", ":3:"),
         ("spool: {url: 'mysql://x'}\n", ":1:"),
         ("!!python/object/apply:os.system ['true']\n", ":1:"),
@@ -136,9 +136,9 @@ def test_wrong_configuration(relay: Callable[..., Relay], text: str, where: str)
     ran, checked = one.run_to_end(text=text), one.cli("check")
     for done in (ran, checked):
         assert done.returncode == 2
-        assert f"{one.file.name}{where}" in done.stderr + done.stdout
+        assert one.file.name in done.stderr
+        assert where in done.stderr
         assert "Traceback" not in done.stderr
-    assert "did you mean hostname" in (ran.stderr + ran.stdout).lower() or not text.startswith("hostnam:")
 
 
 def test_missing_configuration(relay: Callable[..., Relay]) -> None:

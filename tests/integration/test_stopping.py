@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import time
@@ -42,14 +43,15 @@ def test_G8_message_on_the_wire_is_finished(relay: MAKE, ledger: Callable[[], Le
     assert upstream.dots == 1, "it did not go twice"
 
 
-def test_G8_waiting_mail_is_kept_and_new_mail_refused(relay: MAKE, ledger: Callable[[], Ledger]) -> None:
+def test_G8_waiting_mail_is_kept_and_idle_clients_are_told(relay: MAKE, ledger: Callable[[], Ledger]) -> None:
     upstream = ledger()
     upstream.script.dot_delay = 0.3
     one = relay(providers=[provider("one", upstream.port, limits={"connections": 1})]).start()
-    with smtp(one.door) as client:
+    with contextlib.closing(smtp(one.door)) as client:
         for number in range(40):
             submit(client, [f"r{number}@example.com"], letter())
         assert one.terminate() == 0
+        assert client.getreply()[0] == 421
     taken = len(upstream.taken)
     assert taken < 40
     upstream.script.dot_delay = 0
