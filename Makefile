@@ -32,7 +32,7 @@ test-packages:
 	@tests/install-packages
 
 test: $(VENV)/.tested test-packages ## the whole test suite
-	$(BIN)/pytest
+	$(BIN)/pytest -n 4 --dist worksteal
 
 check: $(VENV)/.tested ## format, lint, types, layers
 	$(BIN)/ruff format --check .
