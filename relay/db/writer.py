@@ -153,6 +153,8 @@ class Writer:
         if kind is Trouble.BROKEN or not clean:
             self._latch(error)
             return [(None, StorageFailed(self.failure))] * len(batch)
+        if kind is Trouble.FULL:
+            self._checkpoint()  # the log may start over, and what frees space be written where it lay
         if len(batch) > 1:
             return [outcome for operation in batch for outcome in self._commit([operation])]
         return [(None, StorageFull(str(error)) if kind is Trouble.FULL else error)]
@@ -183,6 +185,9 @@ class Writer:
         self._checkpointed = self._written()
         try:
             checkpoint(self._connection)
+        except apsw.FullError:
+            # No room to copy the log: it keeps everything, grows, and is tried again after the next commit.
+            self._checkpointed -= CHECKPOINT_PAGES + 1
         except apsw.Error as error:
             self._latch(error)
 
@@ -191,8 +196,8 @@ def checkpoint(connection: apsw.Connection) -> None:
     """Copy what the log holds into the file, as far as readers allow, so that the log starts over."""
     try:
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-    except (apsw.BusyError, apsw.LockedError, apsw.FullError):
-        return  # a reader, or no room: the log keeps everything, the next one tries again
+    except (apsw.BusyError, apsw.LockedError):
+        return  # a reader: the log keeps everything, the next one tries again
 
 
 def disown(connection: apsw.Connection) -> None:

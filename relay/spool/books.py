@@ -23,6 +23,7 @@ from relay.spool.lanes import Lanes, route_key
 from relay.spool.leases import Held, Ready
 from relay.spool.limits import Gauge
 from relay.spool.placing import debts
+from relay.spool.reserve import Reserve
 
 
 class Arrival:
@@ -45,6 +46,7 @@ class Books:
     gauge: Gauge
     files: BodyFiles
     cache: BodyCache
+    reserve: Reserve
     place: Placement
     observe: Observer
     clock: Clock

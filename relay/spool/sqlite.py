@@ -26,6 +26,7 @@ from relay.spool.desk import Looking
 from relay.spool.ids import IdSource
 from relay.spool.intake import Intake
 from relay.spool.limits import Gauge, SpoolLimits
+from relay.spool.reserve import Reserve
 from relay.spool.work import Work
 
 
@@ -53,7 +54,7 @@ class SqliteSpool:
     ) -> SqliteSpool:
         """Open or make the spool. Raises SpoolError: one sentence, the cause and the fix.
 
-        `free`: bytes left on the disk; measured when not given. Beside `path` lie `<path>.lock` and `<path>.bodies/`.
+        `free`: bytes left on the disk; measured when not given. Beside `path` lie `.lock`, `.reserve` and `.bodies/`.
         """
         limits = limits or SpoolLimits()
         database = Database(path)
@@ -64,10 +65,12 @@ class SqliteSpool:
                 gauge=Gauge(limits, measure()),
                 files=BodyFiles(database.path.with_name(database.path.name + ".bodies")),
                 cache=BodyCache(limits.cache),
+                reserve=Reserve(database.path.with_name(database.path.name + ".reserve"), measure()),
                 place=place,
                 observe=observe,
                 clock=clock,
             )
+            books.reserve.fill(books.gauge.free)
             last_id = database.prepare(partial(upkeep.start, books=books, now=clock()))
             database.start(partial(_watch, books))
         except BaseException:

@@ -125,6 +125,7 @@ class Upkeep:
         """Every few seconds: give back what nobody took, prune, measure the disk, give space back."""
         books = self._books
         books.gauge.free = self._free()
+        books.reserve.fill(books.gauge.free - books.gauge.limits.low_disk)
         if books.database.failure:
             return
         await self._work.give_back(now - UNCLAIMED)

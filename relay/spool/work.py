@@ -143,7 +143,8 @@ class Departure(Operation):
 
     def finished(self, result: Any, error: Exception | None) -> None:
         if isinstance(error, StorageFull):
-            asyncio.get_running_loop().call_later(AGAIN, self._books.database.write, self)
+            wait = 0.0 if self._books.reserve.give_up() else AGAIN
+            asyncio.get_running_loop().call_later(wait, self._books.database.write, self)
             return
         if error is None:
             self._land(result)

@@ -15,7 +15,8 @@ from relay.db.errors import SpoolError
 def made(path: Path) -> None:
     """A spool with something in it, closed."""
     connection = open_writer(path)
-    connection.executemany("INSERT INTO counter VALUES ('p', ?, 1, 1)", [(str(number),) for number in range(5000)])
+    with connection:
+        connection.executemany("INSERT INTO counter VALUES ('p', ?, 1, 1)", [(str(n),) for n in range(5000)])
     connection.close()
 
 

@@ -1,0 +1,131 @@
+"""Bodies: small ones in memory, large ones in private files that are whole or not there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from relay.db.errors import SpoolError
+from relay.model import Body, MessageId
+from relay.spool.bodies import INLINE, BodyCache, BodyFiles, Collector
+
+ID = MessageId("0cmfxxv008yf8")
+
+
+async def collect(files: BodyFiles, size: int, piece: int = 64 << 10) -> tuple[Collector, Body]:
+    collector = Collector(files, ID)
+    for start in range(0, size, piece):
+        if collector.feed(b"x" * min(piece, size - start)):
+            await collector.drain()
+    return collector, await collector.finish()
+
+
+@pytest.mark.parametrize("size", [0, 1, INLINE])
+async def test_up_to_the_limit_a_body_stays_in_memory(tmp_path: Path, size: int) -> None:
+    files = BodyFiles(tmp_path / "bodies")
+    _, body = await collect(files, size)
+    assert (body.size, len(body.data or b""), body.path) == (size, size, None)
+    assert files.names() == []
+
+
+@pytest.mark.parametrize("piece", [7_000, 64 << 10, 2 << 20])
+async def test_beyond_it_goes_to_a_private_file(tmp_path: Path, piece: int) -> None:
+    files = BodyFiles(tmp_path / "bodies")
+    _, body = await collect(files, INLINE + 1, piece)
+    assert body.data is None and body.path == tmp_path / "bodies" / ID
+    assert body.path.read_bytes() == b"x" * (INLINE + 1)
+    assert body.path.stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "bodies").stat().st_mode & 0o777 == 0o700
+
+
+async def test_memory_does_not_grow_with_the_body(tmp_path: Path) -> None:
+    collector = Collector(BodyFiles(tmp_path / "bodies"), ID)
+    for _ in range(64):
+        if collector.feed(bytes(64 << 10)):
+            await collector.drain()
+        assert sum(map(len, collector._pieces)) <= INLINE + (64 << 10)
+    await collector.discard()
+
+
+@pytest.mark.parametrize("finished", [False, True])
+async def test_a_discarded_body_leaves_nothing(tmp_path: Path, finished: bool) -> None:
+    files = BodyFiles(tmp_path / "bodies")
+    collector = Collector(files, ID)
+    collector.feed(bytes(INLINE * 2))
+    await collector.drain()
+    if finished:
+        await collector.finish()
+    await collector.discard()
+    await collector.discard()
+    assert files.names() == []
+
+
+async def test_an_adopted_body_survives_its_writer(tmp_path: Path) -> None:
+    files = BodyFiles(tmp_path / "bodies")
+    collector, body = await collect(files, INLINE * 2)
+    files.loose.discard(ID)
+    await collector.discard()
+    assert body.path is not None and body.path.exists()
+
+
+async def test_a_full_disk_is_the_callers_to_answer(tmp_path: Path) -> None:
+    files = BodyFiles(tmp_path / "bodies")
+    files.folder.rmdir()
+    collector = Collector(files, ID)
+    collector.feed(bytes(INLINE * 2))
+    with pytest.raises(OSError, match="No such file"):
+        await collector.drain()
+    await collector.discard()
+
+
+def test_a_file_is_found_only_whole(tmp_path: Path) -> None:
+    files = BodyFiles(tmp_path / "bodies")
+    assert files.find(ID, 5) is None
+    files.path(ID).write_bytes(b"12345")
+    assert files.find(ID, 5) == Body(size=5, path=files.path(ID))
+    assert files.find(ID, 6) is None
+
+
+def test_H13_a_link_is_no_body(tmp_path: Path) -> None:
+    files = BodyFiles(tmp_path / "bodies")
+    (tmp_path / "secret").write_bytes(b"12345")
+    files.path(ID).symlink_to(tmp_path / "secret")
+    assert files.find(ID, 5) is None
+
+
+async def test_H13_a_link_is_not_written_through(tmp_path: Path) -> None:
+    files = BodyFiles(tmp_path / "bodies")
+    files.path(ID).symlink_to(tmp_path / "victim")
+    collector = Collector(files, ID)
+    collector.feed(bytes(INLINE * 2))
+    with pytest.raises(FileExistsError):
+        await collector.finish()
+    assert not (tmp_path / "victim").exists()
+
+
+def test_H13_a_linked_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    os.symlink(tmp_path / "real", tmp_path / "bodies")  # noqa: PTH211
+    with pytest.raises(SpoolError, match="symbolic link"):
+        BodyFiles(tmp_path / "bodies")
+
+
+def test_the_cache_is_bounded() -> None:
+    cache = BodyCache(10)
+    one, two = MessageId("1"), MessageId("2")
+    cache.put(one, Body(size=6, data=b"123456"))
+    cache.put(two, Body(size=6, data=b"123456"))
+    assert cache.get(one) is not None and cache.get(two) is None
+    cache.drop(one)
+    cache.drop(one)
+    cache.put(two, Body(size=6, data=b"123456"))
+    assert cache.get(two) is not None
+
+
+def test_a_file_costs_the_cache_nothing(tmp_path: Path) -> None:
+    cache = BodyCache(0)
+    body = Body(size=1 << 30, path=tmp_path / "x")
+    cache.put(ID, body)
+    assert cache.get(ID) == body
