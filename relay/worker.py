@@ -66,14 +66,14 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._undecided: set[int] = set()
         self._decided = asyncio.Event()
-        self._stopping = False
+        self._stopping = asyncio.Event()
 
     async def run(self) -> None:
         work, dispatcher, clock = self._parts.work, self._parts.dispatcher, self._parts.clock
-        while not self._stopping:
+        while not self._stopping.is_set():
             now = clock()
             leases = await work.claim(dispatcher.appetite(now), now)
-            if self._stopping:
+            if self._stopping.is_set():
                 return  # what was claimed meanwhile stays leased: nobody would wait for it to be sent
             for lease in leases:
                 self._undecided.add(lease.token)
@@ -88,7 +88,7 @@ class Worker:
 
     async def drain(self, seconds: float) -> None:
         """Claim no more; return when all attempts are settled, or after so many seconds. What is left stays leased."""
-        self._stopping = True
+        self._stopping.set()
         self._parts.work.wake()
         if self._tasks:
             _, late = await asyncio.wait(set(self._tasks), timeout=seconds)

@@ -76,7 +76,8 @@ class Router:
     """Routes compiled once. `header_names`: what a message's head must be scanned for, lower-case."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        self._rules = tuple(_compile(index, route) for index, route in enumerate(routes))
+        table = _digest(tuple(routes))
+        self._rules = tuple(_compile(index, route, table) for index, route in enumerate(routes))
         self.header_names = frozenset(name for rule in self._rules for name, _ in rule.headers)
         self.paths: Mapping[str, Path] = {DEFAULT.key: DEFAULT} | {r.path.key: r.path for r in reversed(self._rules)}
 
@@ -117,9 +118,9 @@ def _first(rules: Iterable[_Rule], recipient: str) -> Path:
     return DEFAULT
 
 
-def _compile(index: int, route: Route) -> _Rule:
+def _compile(index: int, route: Route, table: str) -> _Rule:
     match = route.match
-    key = _key(route.providers, route.rewrite)
+    key = _key(route.providers, route.rewrite, table)
     return _Rule(
         path=Path(key=key, providers=route.providers, rewrite=route.rewrite, rule=index),
         match=match,
@@ -130,12 +131,15 @@ def _compile(index: int, route: Route) -> _Rule:
     )
 
 
-def _key(providers: tuple[str, ...], rewrite: Rewrite | None) -> str:
-    """Stable over restarts and reorderings of the routes: lanes are stored under it."""
+def _key(providers: tuple[str, ...], rewrite: Rewrite | None, table: str) -> str:
+    """Stable over restarts: lanes are stored under it. Another when any route changes, since what lies in a lane may
+    now belong elsewhere: a lane that no route leads to is free to be claimed, so its mail is routed anew at once, also
+    out of a lane that does not move. The default lane can stay: it moves when any active provider can be used.
+    """
     if not providers and rewrite in (None, Rewrite()):
         return DEFAULT.key
     changes = (rewrite.envelope_from, rewrite.header_from, rewrite.reply_to) if rewrite else None
-    return _digest((providers, changes))
+    return _digest((providers, changes, table))
 
 
 def _digest(what: object) -> str:

@@ -350,6 +350,23 @@ async def test_no_more_is_claimed_than_there_is_room_for_while_headers_are_read(
         assert desk.spool.most <= 2  # type: ignore[attr-defined]
 
 
+async def test_mail_leaves_a_lane_that_does_not_move_when_its_route_is_repaired():
+    """Another route still leads to the provider that is out, so its lane still exists."""
+
+    def routes(first: str) -> tuple[Route, ...]:
+        chosen = Route(match=Match(recipient="b@*"), providers=(first,))
+        return (chosen, Route(match=Match(recipient="c@*"), providers=("one",)))
+
+    desk = Desk([provider("one", active=False), provider("two")], routes("one"))
+    async with running(desk):
+        ids = [await desk.accept("b@example.org"), await desk.accept("c@example.org")]
+        desk.dispatcher.replace(desk.providers.values(), routes("two"), desk.dispatcher.policy, now=desk.now)
+        desk.spool.wake()
+        assert (await desk.settled(ids[0])).state is State.ACCEPTED
+        assert desk.sent() == [("two", ("b@example.org",))]
+        assert "one: not active" in desk.dispatcher.why((await desk.show(ids[1])).lanes[0], desk.now)
+
+
 async def test_a_provider_that_a_reload_takes_away_after_the_choice_is_no_crash():
     """The mail goes to another, and what was reserved at the one that went is given back."""
 
