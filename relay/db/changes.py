@@ -55,7 +55,7 @@ _NOTHING = Change()
 _ROW = "(" + ",".join("?" * len(Change._fields)) + ")"
 # A few sizes only, each a power of two, so that prepared statements are found again; the rest is padded with rows
 # that no trigger answers to.
-_STATEMENTS = {size: "INSERT INTO change VALUES " + ",".join([_ROW] * size) for size in (1 << n for n in range(9))}
+_STATEMENTS = {1 << n: "INSERT INTO change VALUES " + ",".join([_ROW] * (1 << n)) for n in range(9)}  # nosec B608
 
 
 def apply(connection: apsw.Connection, rows: Sequence[Change]) -> None:

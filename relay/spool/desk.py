@@ -18,6 +18,7 @@ from relay.spool import ids, rows, views
 from relay.spool.books import Books
 from relay.spool.settling import RANK, STATES
 
+# Statements are put together from the constants here, never from what somebody typed.
 # A lease no worker has taken yet is shown as queued, which is what it is to people: `ready` has their ids.
 _SHOWN = "CASE WHEN e.state = 1 AND e.message IN (SELECT value FROM json_each(:ready)) THEN 0 ELSE e.state END"
 _ASKED = """
@@ -43,7 +44,7 @@ SELECT json_group_array(message) FROM (
     GROUP BY e.message
     HAVING :states = '[]' OR shown IN (SELECT value FROM json_each(:states))
     ORDER BY e.message LIMIT :most)
-"""  # nosec B608: put together from constants
+"""  # nosec B608
 ENDED = f"""
 SELECT json_group_array(id) FROM (
     SELECT h.id FROM history AS h
@@ -51,7 +52,7 @@ SELECT json_group_array(id) FROM (
       AND (:states = '[]' OR h.state IN (SELECT value FROM json_each(:states)))
       AND (:provider = '' OR {_PAST_PROVIDER.format("h.past")})
     ORDER BY h.id LIMIT :most)
-"""  # nosec B608: put together from constants
+"""  # nosec B608
 LIVE_ROWS = """
 SELECT json_group_array(json_array(m.id, m.meta, m.size, m.received_at, m.expires_at, NULL,
     '[' || coalesce((SELECT group_concat(what, ',' ORDER BY n) FROM past WHERE message = m.id), '') || ']',
@@ -65,7 +66,7 @@ FROM history WHERE id IN (SELECT value FROM json_each(?))
 STATES_LIVE = f"""
 SELECT json_group_object(shown, n) FROM (
     SELECT shown, count(*) AS n FROM (SELECT min({_SHOWN}) AS shown FROM entry AS e GROUP BY e.message) GROUP BY shown)
-"""  # nosec B608: put together from constants
+"""  # nosec B608
 STATES_ENDED = """
 SELECT json_group_object(state, n) FROM (SELECT state, count(*) AS n FROM history GROUP BY state)
 """

@@ -12,6 +12,7 @@ from relay.model import Ended, Owed, Recipient, Settlement, State, TimelineEvent
 
 HOLD = "hold"
 CANCEL = "cancel"
+HELD_BY_HAND = "held by an operator"
 WAITING = frozenset({State.QUEUED, State.DEFERRED, State.SCHEDULED})
 
 STATES = tuple(State)
@@ -38,7 +39,7 @@ def settle(owed: Owed, done: Settlement, wish: str, now: float) -> Result:
     if not wish or not remainders:
         return Result(ended=done.ended, remainders=remainders, events=done.events)
     if wish == HOLD:
-        held = tuple(replace(remainder, state=State.HELD) for remainder in remainders)
+        held = tuple(replace(remainder, state=State.HELD, reason=HELD_BY_HAND) for remainder in remainders)
         return Result(ended=done.ended, remainders=held, events=(*done.events, TimelineEvent(at=now, kind="held")))
     gone = tuple(cancelled(recipient) for remainder in remainders for recipient in remainder.recipients)
     event = TimelineEvent(at=now, kind="cancelled", recipients=tuple(e.recipient.address for e in gone))

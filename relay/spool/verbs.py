@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from relay.delivery.router import pinned_lane
 from relay.model import Owed, State
-from relay.spool.settling import CANCEL, HOLD, waiting_state
+from relay.spool.settling import CANCEL, HELD_BY_HAND, HOLD, waiting_state
 
 ACTIONS = ("hold", "release", "retry", "reroute", "cancel")
 
@@ -51,7 +51,7 @@ def rule(action: str, owed: Owed, now: float, provider: str) -> Ruling:
 
 def _changed(action: str, owed: Owed, now: float, provider: str) -> Owed:
     if action == "hold":
-        return replace(owed, state=State.HELD)
+        return replace(owed, state=State.HELD, reason=HELD_BY_HAND)
     if action == "reroute":
         owed = replace(owed, pin=provider, lane=pinned_lane(owed.lane, provider), avoid=(), refused=())
         if owed.state is State.SCHEDULED:

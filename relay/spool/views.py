@@ -43,7 +43,6 @@ def view(
         received_at=message.received_at,
         ended_at=ended_at,
         expires_at=message.expires_at,
-        lanes=tuple(dict.fromkeys(owed.lane for owed in entries if owed.state in WAITING)),
         timeline=events if timeline else (),
     )
 
@@ -80,6 +79,7 @@ def _owed(address: str, owed: Owed, events: Sequence[TimelineEvent]) -> Recipien
         reason=owed.reason or (last.detail if last else ""),
         tries=owed.tries,
         due_at=owed.due_at if owed.state in WAITING else None,
+        lane=owed.lane if owed.state in WAITING else "",
     )
 
 
