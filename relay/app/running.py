@@ -25,6 +25,7 @@ from relay.config.load import Loaded
 from relay.config.schema import Config
 from relay.delivery.dispatcher import Dispatcher
 from relay.events import ConfigurationReloaded, Event
+from relay.listener.admission import Room
 from relay.listener.server import Listener
 from relay.listener.service import Ports
 from relay.listener.settings import ListenerError
@@ -50,6 +51,7 @@ class Relay:
         self._uptime = Uptime()
         self._providers: Mapping[str, Provider] = {}
         self._listeners: dict[str, Listener] = {}
+        self._room = Room()
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = contextlib.AsyncExitStack()
         self._log_observer = LogObserver(log)
@@ -125,6 +127,7 @@ class Relay:
             clock=time.time,
             monotonic=time.monotonic,
             capturing=lambda: self.capturing,
+            room=self._room,
         )
 
     async def _listen(self, listener: Listener) -> None:

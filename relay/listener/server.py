@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import resource
 import socket
 from collections.abc import Coroutine
 from pathlib import Path
@@ -21,19 +20,13 @@ from relay.listener.sockets import BACKLOG, open_sockets
 from relay.listener.wire import Wire
 
 
-def ceiling() -> int:
-    """Connections the process can hold and still have descriptors for spool and upstreams (hazard D8)."""
-    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 1 << 30 if descriptors == resource.RLIM_INFINITY else max(descriptors // 2, descriptors - 512)
-
-
 class Listener:
     """One address that speaks SMTP. `start` and `reconfigure` raise ListenerError."""
 
     def __init__(self, settings: Settings, ports: Ports) -> None:
         self.settings = settings
         self._ports = ports
-        self._admission = Admission(settings, ceiling())
+        self._admission = Admission(settings, ports.room)
         self._sessions: set[Wire] = set()
         self._tasks: set[asyncio.Task[None] | None] = set()
         self._servers: list[asyncio.Server] = []

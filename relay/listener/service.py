@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from relay.events import ConnectionClosed, ConnectionOpened, Observer
 from relay.listener import tls
-from relay.listener.admission import Admission
+from relay.listener.admission import Admission, Room
 from relay.listener.auth import Authenticator
 from relay.listener.settings import Settings
 from relay.ports import Clock, Intake
@@ -23,13 +23,16 @@ def never() -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """What `app` hands in. `capturing`: whether mail is captured now; `monotonic`: seconds that never go back."""
+    """What `app` hands in. `capturing`: whether mail is captured now; `monotonic`: seconds that never go back.
+    `room`: one for all listeners of a process.
+    """
 
     intake: Intake
     observe: Observer
     clock: Clock
     monotonic: Callable[[], float]
     capturing: Callable[[], bool] = never
+    room: Room = field(default_factory=Room)
 
 
 class Service:

@@ -88,7 +88,7 @@ class Wire(SMTP):
         self.admitted = refusal is None
         self.crowd.joined(self)
         if refusal is not None:
-            self.hang_up(refusal)
+            self.hang_up(refusal, linger=False)  # nobody counts these: lingering, they would take every descriptor (D8)
             return
         service.ports.observe(service.opened)
         self.greet()

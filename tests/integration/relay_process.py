@@ -49,6 +49,7 @@ class Relay:
         self.output = folder / "relay.log"
         self.control = folder / "spool" / "relay.sock"
         self.environment: dict[str, str] = {}
+        self.wrapper: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
 
     def _defaults(self) -> Config:
@@ -89,7 +90,7 @@ class Relay:
         """Start without waiting."""
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
-                self.command("run", "-c", str(self.file)),
+                [*self.wrapper, *self.command("run", "-c", str(self.file))],
                 cwd=self.folder,
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,

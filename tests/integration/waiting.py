@@ -21,6 +21,7 @@ PACKAGES = {
     "curl": "curl",
     "master": "postfix",
     "msmtp": "msmtp",
+    "prlimit": "util-linux",
     "promtool": "prometheus",
     "saslpasswd2": "sasl2-bin",
     "setpriv": "util-linux",

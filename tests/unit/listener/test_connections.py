@@ -10,7 +10,7 @@ from ipaddress import ip_network
 import pytest
 
 from relay.events import ConnectionClosed, ConnectionOpened
-from relay.listener.admission import Admission, identify
+from relay.listener.admission import Admission, Room, identify
 from relay.listener.replies import CLIENT_FULL, NOT_ALLOWED, SERVICE_FULL
 from relay.listener.settings import Settings
 
@@ -170,11 +170,27 @@ async def test_D3_one_connection_too_many_in_all(serve):
 
 
 async def test_D8_the_process_limit_counts_too():
-    admission = Admission(Settings(name="n", address="", hostname="h", max_connections=100), ceiling=1)
+    admission = Admission(Settings(name="n", address="", hostname="h", max_connections=100), Room(1))
     assert admission.enter("127.0.0.1") is None
     assert admission.enter("127.0.0.1") is SERVICE_FULL
     admission.leave("127.0.0.1")
     assert admission.enter("127.0.0.1") is None
+
+
+def test_D8_listeners_share_the_limit_of_the_process():
+    room, settings = Room(2), Settings(name="n", address="", hostname="h")
+    first, second = Admission(settings, room), Admission(settings, room)
+    assert [first.enter("::1"), second.enter("::1"), second.enter("unix")] == [None, None, SERVICE_FULL]
+    first.leave("::1")
+    assert second.enter("::1") is None
+
+
+async def test_D8_a_client_refused_at_the_door_holds_no_descriptor(serve):
+    rig = await serve(max_connections=1, patience={"linger": 60})
+    await rig.client()
+    refused = await rig.connect()
+    assert (await refused.rest()).startswith(b"421 4.3.2 ")
+    await rig.until(lambda: rig.listener.connections == 1)  # though this client never closes its side
 
 
 async def test_B9_clients_outside_allow_are_refused(serve):
@@ -187,7 +203,7 @@ async def test_B9_clients_outside_allow_are_refused(serve):
 
 def test_B9_allow_lists():
     settings = Settings(name="n", address="", hostname="h", allow=(ip_network("10.0.0.0/8"), ip_network("fe80::/10")))
-    admission = Admission(settings, ceiling=100)
+    admission = Admission(settings, Room(100))
     assert admission.enter("10.1.2.3") is None
     assert admission.enter("127.0.0.1") is NOT_ALLOWED
     assert admission.enter(identify("::ffff:10.1.2.3").name) is None
@@ -197,7 +213,7 @@ def test_B9_allow_lists():
 
 
 def test_caps_do_not_count_unix_clients_one_by_one():
-    admission = Admission(Settings(name="n", address="", hostname="h", max_connections_per_client=1), ceiling=3)
+    admission = Admission(Settings(name="n", address="", hostname="h", max_connections_per_client=1), Room(3))
     assert [admission.enter("unix") for _ in range(4)] == [None, None, None, SERVICE_FULL]
     assert admission.enter("::1") is SERVICE_FULL
     admission.leave("unix")
@@ -205,7 +221,7 @@ def test_caps_do_not_count_unix_clients_one_by_one():
 
 
 def test_caps_per_client_are_kept_apart():
-    admission = Admission(Settings(name="n", address="", hostname="h", max_connections_per_client=1), ceiling=9)
+    admission = Admission(Settings(name="n", address="", hostname="h", max_connections_per_client=1), Room(9))
     assert [admission.enter("::1"), admission.enter("::1"), admission.enter("127.0.0.1")] == [None, CLIENT_FULL, None]
 
 

@@ -14,7 +14,7 @@ import trustme
 import uvloop
 
 from relay.listener import tls
-from relay.listener.admission import Admission
+from relay.listener.admission import Admission, Room
 from relay.listener.service import Ports, Service
 from relay.listener.settings import Settings, User
 
@@ -241,7 +241,7 @@ async def test_auth_is_offered_in_clear_to_this_machine_only(serve):
     rig = await serve(auth="optional", users=USERS)
     assert "AUTH" in await (await rig.client()).say("EHLO x")
     ports = Ports(intake=rig.intake, observe=print, clock=time.time, monotonic=time.monotonic)
-    service = Service(rig.listener.settings, ports, Admission(rig.listener.settings, 9))
+    service = Service(rig.listener.settings, ports, Admission(rig.listener.settings, Room(9)))
     assert service.offers_auth(secure=False, local=True)
     assert service.offers_auth(secure=True, local=False)
     assert not service.offers_auth(secure=False, local=False)
