@@ -133,7 +133,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipientView:
-    """One recipient's state. `reason`: why it waits, or the last reply."""
+    """One recipient's state. `reason`: why it waits, or the last reply. `lane`: of its entry, if that waits."""
 
     address: str
     state: State
@@ -141,11 +141,12 @@ class RecipientView:
     reason: str = ""
     tries: int = 0
     due_at: float | None = None
+    lane: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageView:
-    """A message as people see it. `lanes`: of its waiting entries. `timeline` is filled by `show` only."""
+    """A message as people see it. `timeline` is filled by `show` only."""
 
     id: MessageId
     state: State
@@ -156,7 +157,6 @@ class MessageView:
     received_at: float
     ended_at: float | None = None
     expires_at: float | None = None
-    lanes: tuple[str, ...] = ()
     timeline: tuple[TimelineEvent, ...] = ()
 
 

@@ -24,14 +24,15 @@ RESULT = {
 
 
 def message(id: str, state: State = State.QUEUED, **changed: Any) -> MessageView:
-    """`address`, `reason`, `provider` go to its only recipient, the rest to the message."""
+    """`address`, `reason`, `provider`, `due_at`, `lane` go to its only recipient, the rest to the message."""
     recipient = RecipientView(
         address=changed.pop("address", "bob@b.example"),
         state=state,
         reason=changed.pop("reason", ""),
         provider=changed.pop("provider", ""),
         tries=1,
-        due_at=NOW + 30,
+        due_at=changed.pop("due_at", NOW + 30),
+        lane=changed.pop("lane", "" if state in ENDED else "default:7"),
     )
     fields: dict[str, Any] = {
         "sender": "alice@a.example",
@@ -39,7 +40,6 @@ def message(id: str, state: State = State.QUEUED, **changed: Any) -> MessageView
         "size": 4096,
         "source": "internal",
         "received_at": NOW - 60,
-        "lanes": () if state in ENDED else ("default:7",),
         "timeline": (TimelineEvent(at=NOW - 50, kind="attempt", provider="primary", detail="451 4.3.0 busy"),),
     }
     return MessageView(id=MessageId(id), state=state, **(fields | changed))

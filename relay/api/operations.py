@@ -36,15 +36,16 @@ class Operations:
         """A page, oldest first. `where`: see `parse_filter`."""
         if not 1 <= limit <= MAX_PAGE:
             raise Refusal(422, f"limit must be 1 to {MAX_PAGE}", [("limit", f"must be 1 to {MAX_PAGE}")])
-        page = await self.desk.find(parse_filter(where, self.clock()), limit=limit, after=after)
-        return page_json(page, self._why)
+        now = self.clock()
+        page = await self.desk.find(parse_filter(where, now), limit=limit, after=after)
+        return page_json(page, self._why, now)
 
     async def show(self, message: str) -> JSON:
         """One message with its timeline; also of history."""
         view = await self.desk.show(message)
         if view is None:
             raise unknown_message(message)
-        return message_json(view, self._why, timeline=True)
+        return message_json(view, self._why, self.clock(), timeline=True)
 
     async def act(self, action: str, where: Mapping[str, Any], *, provider: str = "", dry_run: bool = False) -> JSON:
         """Act on all that match; an empty `where` is everything."""

@@ -21,10 +21,10 @@ _PLAIN_REASONS = {
     State.SENDING: "is being sent now",
     State.DEFERRED: "waits for its next attempt",
     State.SCHEDULED: "waits for the time it was scheduled for",
-    State.HELD: "held; release, retry, reroute or cancel it",
     State.CAPTURED: "captured: there was no provider to send it; release it when there is one",
 }
 # States in which it is the lane that keeps mail from moving. Held and captured mail stays for its own reason.
+_BY_HAND = "release, retry, reroute or cancel it"
 _MOVING = frozenset({State.QUEUED, State.DEFERRED, State.SCHEDULED})
 
 
@@ -35,10 +35,9 @@ def moment(at: float | None) -> str | None:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def message_json(view: MessageView, why: Why, *, timeline: bool = False) -> dict[str, Any]:
+def message_json(view: MessageView, why: Why, now: float, *, timeline: bool = False) -> dict[str, Any]:
     """A message. Every recipient that waits says why; so does the message, with the reason of its own state."""
-    stuck = next((reason for reason in map(why, view.lanes) if reason), "")
-    recipients = [_recipient_json(recipient, stuck) for recipient in view.recipients]
+    recipients = [_recipient_json(recipient, why, now) for recipient in view.recipients]
     reason = next((r["reason"] for r in recipients if r["state"] == view.state), "")
     shown: dict[str, Any] = {
         "id": view.id,
@@ -55,18 +54,26 @@ def message_json(view: MessageView, why: Why, *, timeline: bool = False) -> dict
     return shown | ({"timeline": [_event_json(event) for event in view.timeline]} if timeline else {})
 
 
-def _recipient_json(recipient: RecipientView, stuck: str) -> dict[str, Any]:
-    reason = recipient.reason
-    if not reason and recipient.state in _MOVING:
-        reason = stuck
+def _recipient_json(recipient: RecipientView, why: Why, now: float) -> dict[str, Any]:
     return {
         "address": recipient.address,
         "state": str(recipient.state),
-        "reason": reason or _PLAIN_REASONS.get(recipient.state, ""),
+        "reason": _reason(recipient, why, now) or _PLAIN_REASONS.get(recipient.state, ""),
         "provider": recipient.provider,
         "tries": recipient.tries,
         "due_at": None if recipient.state in ENDED else moment(recipient.due_at),
     }
+
+
+def _reason(recipient: RecipientView, why: Why, now: float) -> str:
+    """What keeps it now. What it was put off for counts until it is due; a lane that stands still counts always."""
+    own = recipient.reason
+    if recipient.state is State.HELD:
+        return f"{own or 'held'}; {_BY_HAND}"
+    stuck = why(recipient.lane) if recipient.state in _MOVING and recipient.lane else ""
+    if not (stuck and own) or (recipient.due_at or 0.0) <= now or all(part in stuck for part in own.split("; ")):
+        return stuck or own
+    return f"{own}; and {stuck}"
 
 
 def _event_json(event: TimelineEvent) -> dict[str, Any]:
@@ -79,7 +86,7 @@ def _event_json(event: TimelineEvent) -> dict[str, Any]:
     }
 
 
-def page_json(page: Page, why: Why) -> dict[str, Any]:
+def page_json(page: Page, why: Why, now: float) -> dict[str, Any]:
     """A page of messages. A lane is asked about once: a page is often one lane."""
     known: dict[str, str] = {}
 
@@ -88,7 +95,7 @@ def page_json(page: Page, why: Why) -> dict[str, Any]:
             known[lane] = why(lane)
         return known[lane]
 
-    return {"data": [message_json(view, once) for view in page.data], "has_more": page.has_more}
+    return {"data": [message_json(view, once, now) for view in page.data], "has_more": page.has_more}
 
 
 def acted_json(action: str, acted: Acted, *, dry_run: bool) -> dict[str, Any]:

@@ -190,7 +190,7 @@ class Dispatcher:
     def why(self, lane: str, now: float) -> str:
         """Why nothing of this lane moves and what happens next, or "" when it can."""
         if self.capture:
-            return explain.CAPTURED
+            return explain.NO_PROVIDER
         candidates = self._candidates.get(lane.partition(":")[0])
         return "" if candidates is None else explain.standstill(candidates, now)
 

@@ -15,6 +15,7 @@ from relay.delivery.provider import Obstacle, ProviderState
 from relay.delivery.router import Path
 from relay.model import Envelope, Message, MessageId, Recipient, Rewrite, Source
 
+NO_PROVIDER = "no provider exists: it goes when one is added"
 CAPTURED = "no provider exists: mail is only kept; add a provider, then release it"
 
 _NEXT = {

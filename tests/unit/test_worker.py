@@ -364,7 +364,7 @@ async def test_mail_leaves_a_lane_that_does_not_move_when_its_route_is_repaired(
         desk.spool.wake()
         assert (await desk.settled(ids[0])).state is State.ACCEPTED
         assert desk.sent() == [("two", ("b@example.org",))]
-        assert "one: not active" in desk.dispatcher.why((await desk.show(ids[1])).lanes[0], desk.now)
+        assert "one: not active" in desk.dispatcher.why((await desk.show(ids[1])).recipients[0].lane, desk.now)
 
 
 async def test_a_provider_that_a_reload_takes_away_after_the_choice_is_no_crash():

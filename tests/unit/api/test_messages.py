@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from relay.model import State
+from tests.desk import NOW, message
 from tests.web import request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -46,11 +49,39 @@ async def test_filters(api, query, ids):
 async def test_everybody_who_waits_says_why(api):
     data = {m["id"]: m for m in (await request(api.control, "/v1/messages")).json["data"]}
     assert data["0a"]["recipients"][0]["reason"] == "primary: circuit open"
-    assert data["0b"]["recipients"][0]["reason"] == "451 4.3.0 busy"
+    assert data["0b"]["recipients"][0]["reason"] == "451 4.3.0 busy; and primary: circuit open"
     assert data["0c"]["reason"].startswith("held")
     assert data["0d"]["reason"].startswith("captured")
     api.explain.stuck.clear()
     assert (await request(api.control, "/v1/messages/0a")).json["reason"] == "waits for its turn"
+
+
+@pytest.mark.parametrize(
+    ("own", "due", "shown"),
+    [
+        ("primary: 450 greylisted", NOW - 1, "primary: suspended: 535 no; repair it"),
+        ("primary: 450 greylisted", NOW + 9, "primary: 450 greylisted; and primary: suspended: 535 no; repair it"),
+        ("primary: suspended: 535 no", NOW + 9, "primary: suspended: 535 no; repair it"),
+    ],
+)
+async def test_an_old_reason_does_not_hide_the_one_that_keeps_it_now(api, own, due, shown):
+    api.explain.stuck = {"default:7": "primary: suspended: 535 no; repair it"}
+    api.desk.messages["0b"] = message("0b", State.DEFERRED, reason=own, due_at=due)
+    assert (await request(api.control, "/v1/messages/0b")).json["reason"] == shown
+
+
+async def test_each_recipient_says_what_keeps_its_own_lane(api):
+    here, there = message("0a", State.DEFERRED, due_at=NOW), message("0a", State.DEFERRED, lane="other:7", due_at=NOW)
+    api.desk.messages["0a"] = replace(here, recipients=(*here.recipients, *there.recipients))
+    api.explain.stuck = {"default:7": "primary: circuit open", "other:7": "backup: not active"}
+    shown = (await request(api.control, "/v1/messages/0a")).json
+    assert [r["reason"] for r in shown["recipients"]] == ["primary: circuit open", "backup: not active"]
+
+
+async def test_held_mail_says_why_and_how_it_goes_on(api):
+    api.desk.messages["0c"] = message("0c", State.HELD, reason="held by an operator")
+    shown = (await request(api.control, "/v1/messages/0c")).json
+    assert shown["reason"] == "held by an operator; release, retry, reroute or cancel it"
 
 
 async def test_a_message_with_its_timeline(api):
@@ -61,7 +92,7 @@ async def test_a_message_with_its_timeline(api):
         {
             "address": "bob@b.example",
             "state": "deferred",
-            "reason": "451 4.3.0 busy",
+            "reason": "451 4.3.0 busy; and primary: circuit open",
             "provider": "primary",
             "tries": 1,
             "due_at": "2026-11-18T11:07:10.000Z",
