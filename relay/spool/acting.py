@@ -66,22 +66,22 @@ class Acting:
         if not dry_run:
             # New mail that no worker has taken is not being sent: it lies down first and is acted on like any other.
             await self._work.give_back(float("inf"))
+        newest = await self._books.database.desk.ask(_newest)  # mail that comes meanwhile is not chased
         changed: list[MessageId] = []
         skipped: dict[str, str] = {}
         last = -1
-        while True:
-            chunk = await self._chunk(order, where, last + 1, dry_run)
-            if chunk.last < 0:
-                return Acted(changed=tuple(changed), skipped=skipped)
+        while last < newest:
+            chunk = await self._chunk(order, where, range(last + 1, newest + 1), dry_run)
             changed += [ids.encode(number) for number in chunk.changed]
             skipped |= chunk.skipped
-            last = chunk.last
+            last = chunk.last if chunk.last >= 0 else newest
+        return Acted(changed=tuple(changed), skipped=skipped)
 
-    async def _chunk(self, order: Order, where: Filter, first: int, dry_run: bool) -> Chunk:
+    async def _chunk(self, order: Order, where: Filter, span: range, dry_run: bool) -> Chunk:
         ready = desk.ready_ids(self._books)
 
         def choose(connection: apsw.Connection) -> Chunk:
-            chosen = desk.numbers(connection, desk.LIVE, where, first, CHUNK, ready)
+            chosen = desk.numbers(connection, desk.LIVE, where, span, CHUNK, ready)
             return decide(connection, order, chosen, frozenset(json.loads(ready)) if dry_run else frozenset())
 
         if dry_run:
@@ -145,6 +145,11 @@ class _Act(Operation):
             self._books.wait_for(owed)
         for number, size, state, file in chunk.gone:
             ended(self._books, ids.encode(number), size, state, file)
+
+
+def _newest(connection: apsw.Connection) -> int:
+    found: list[Any] = connection.execute("SELECT coalesce(max(message), -1) FROM entry").fetchall()
+    return int(found[0][0])
 
 
 def decide(connection: apsw.Connection, order: Order, numbers: list[int], unclaimed: frozenset[int]) -> Chunk:

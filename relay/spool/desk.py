@@ -127,26 +127,28 @@ def ready_ids(books: Books) -> str:
 
 def page(connection: apsw.Connection, where: Filter, first: int, limit: int, ready: str) -> Page:
     """Up to `limit` messages from the id `first` on, live and ended ones in one order."""
+    span = range(first, ids.LARGEST + 1)
     found: list[int] = []
     if views.looks_live(where):
-        found += numbers(connection, LIVE, where, first, limit + 1, ready)
+        found += numbers(connection, LIVE, where, span, limit + 1, ready)
     if views.looks_back(where):
-        found += numbers(connection, ENDED, where, first, limit + 1, ready)
+        found += numbers(connection, ENDED, where, span, limit + 1, ready)
     found.sort()
     return Page(data=tuple(load(connection, found[:limit], ready, timeline=False)), has_more=len(found) > limit)
 
 
-def numbers(connection: apsw.Connection, statement: str, where: Filter, first: int, most: int, ready: str) -> list[int]:
-    """Ids that match, in order."""
-    last = ids.LARGEST
+def numbers(
+    connection: apsw.Connection, statement: str, where: Filter, span: range, most: int, ready: str
+) -> list[int]:
+    """Ids in the span that match, in order."""
     if where.id:
         only = ids.find(where.id)
-        if only is None or only < first:
+        if only is None or only not in span:
             return []
-        first = last = only
+        span = range(only, only + 1)
     values = {
-        "first": first,
-        "last": last,
+        "first": span.start,
+        "last": span.stop - 1,
         "most": most,
         "ready": ready,
         "older": where.older,
