@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -224,32 +224,49 @@ class Relay:
         self.observe(ConfigurationReloaded(restart=restart))
 
     async def _relisten(self, config: Config) -> None:
-        """New listeners first: if one cannot start, those of before are untouched."""
-        wanted = {s.name: s for s in listener_settings(config)}
-        same = {
-            name: listener
-            for name, listener in self._listeners.items()
-            if name in wanted and wanted[name].address == listener.settings.address
-        }
-        fresh = [Listener(settings, self._ports()) for name, settings in wanted.items() if name not in same]
-        before = [(listener, listener.settings) for listener in same.values()]
+        """If a new listener cannot start, those of before are as they were. One at the same address is the same one."""
+        wanted = listener_settings(config)
+        before = {listener.settings.address: listener for listener in self._listeners.values()}
+        kept = {s.address: before.pop(s.address) for s in wanted if s.address in before}
+        fresh = [Listener(settings, self._ports()) for settings in wanted if settings.address not in kept]
+        old = [(listener, listener.settings) for listener in kept.values()]
+        try:
+            for settings in wanted:
+                if settings.address in kept:
+                    kept[settings.address].reconfigure(settings)
+            await self._replace(tuple(before.values()), fresh)
+        except ListenerError:
+            for listener, settings in old:
+                listener.reconfigure(settings)
+            raise
+        self._listeners = {listener.settings.name: listener for listener in (*kept.values(), *fresh)}
+        for listener in before.values():
+            self._run(listener.stop(config.shutdown_timeout), f"closing {listener.settings.name}")
+
+    async def _replace(self, gone: Sequence[Listener], fresh: Sequence[Listener]) -> None:
+        """Start `fresh`. Should an address overlap one of `gone` (0.0.0.0 after 127.0.0.1), those make way."""
+        try:
+            await self._start_all(fresh)
+        except ListenerError:
+            for listener in gone:
+                await listener.close()
+            try:
+                await self._start_all(fresh)
+            except ListenerError:
+                for listener in gone:
+                    await listener.open()
+                raise
+
+    async def _start_all(self, fresh: Sequence[Listener]) -> None:
         started: list[Listener] = []
         try:
-            for name, listener in same.items():
-                listener.reconfigure(wanted[name])
             for listener in fresh:
                 await listener.start()
                 started.append(listener)
         except ListenerError:
-            for listener, settings in before:
-                listener.reconfigure(settings)
             for listener in started:
                 await listener.stop(0)
             raise
-        gone = [listener for name, listener in self._listeners.items() if name not in same]
-        self._listeners = same | {listener.settings.name: listener for listener in fresh}
-        for listener in gone:
-            self._run(listener.stop(config.shutdown_timeout), f"closing {listener.settings.name}")
 
     # Stop.
 

@@ -38,12 +38,23 @@ class Listener:
     async def start(self) -> None:
         """Listen and serve. Nothing is left open when it raises."""
         self._adopt(self.settings)
+        await self.open()
+        self._sweep()
+
+    async def open(self) -> None:
+        """Listen, first or again after `close`."""
         loop = asyncio.get_running_loop()
         for sock in open_sockets(self.settings):
             local = sock.family == socket.AF_UNIX
             serve = loop.create_unix_server if local else loop.create_server
             self._servers.append(await serve(self._connect, sock=sock, backlog=BACKLOG))
-        self._sweep()
+
+    async def close(self) -> None:
+        """Free the address for another listener. Sessions go on."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        await asyncio.sleep(0)  # the loop closes the sockets in its next turn
 
     def reconfigure(self, settings: Settings) -> None:
         """Other settings for connections to come; the sockets stay. The address must be the same."""

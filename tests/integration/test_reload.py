@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from clients import letter, send
+from clients import letter, send, smtp
 from ledger import Ledger
 from relay_process import Relay, provider
 from waiting import listening, until
@@ -62,3 +62,36 @@ def test_hostname_is_named_as_needing_a_restart(relay: MAKE) -> None:
     one.config["hostname"] = "other.test"
     one.reload()
     assert any("hostname" in str(line.get("restart")) for line in one.log())
+
+
+def test_a_listener_gets_another_name_or_a_wider_address_and_sessions_go_on(relay: MAKE) -> None:
+    one = relay().start()
+    with smtp(one.door) as client:
+        client.ehlo()
+        client.docmd("MAIL FROM:<a@example.com>")
+        client.docmd("RCPT TO:<b@example.com>")
+        one.config["listeners"][0]["name"] = "renamed"
+        one.reload()
+        assert client.docmd("DATA")[0] == 354
+        one.config["listeners"][0] |= {"listen": f"0.0.0.0:{one.smtp_port}", "allow": ["127.0.0.0/8"]}
+        one.reload()
+        assert one.metric("relay_config_last_reload_successful") == 1, one.log_text()[-500:]
+        client.send(letter() + b".\r\n")
+        code, text = client.getreply()
+        assert (code, text[:16]) == (250, b"2.0.0 Ok: queued"), text
+        send(one.door, ["you@example.com"], letter())
+        assert one.metric("relay_smtp_connections", listener="internal") == 1
+
+
+def test_an_address_that_cannot_be_had_leaves_the_listeners_as_they_were(
+    relay: MAKE, ledger: Callable[[], Ledger]
+) -> None:
+    one, busy = relay().start(), ledger()
+    one.config["listeners"] = [
+        {"name": "internal", "listen": f"0.0.0.0:{one.smtp_port}", "allow": ["127.0.0.0/8"]},
+        {"name": "more", "listen": f"127.0.0.1:{busy.port}"},
+    ]
+    one.write()
+    one.hang_up()
+    assert one.metric("relay_config_last_reload_successful") == 0
+    send(one.door, ["you@example.com"], letter())
