@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from relay.model import Message, MessageId, Recipient
-from relay.smtp.headers import date_header, message_id_header, rfc5322_date
+from relay.smtp.headers import date_header, mailbox, message_id_header, rfc5322_date
 
 Action = Literal["failed", "delayed", "relayed"]
 
@@ -125,10 +125,12 @@ def relayed(report: Report) -> bytes:
 
 def _report(report: Report, kind: _Kind) -> bytes:
     parts = (_human(report, kind), _machine(report, kind), _returned(report))
-    boundary = _boundary(report, b"".join(parts))
+    boundary, sender = _boundary(report, b"".join(parts)), _line(report.sender)
     head = (
         date_header(report.now)
-        + f"From: Mail Delivery System <{_line(report.sender)}>\r\nTo: <{_line(report.to)}>\r\n".encode()
+        + b"From: "
+        + mailbox(sender if "<" in sender else f"Mail Delivery System <{sender}>")
+        + f"\r\nTo: <{_line(report.to)}>\r\n".encode()
         + f"Subject: {kind.subject}\r\n".encode()
         + message_id_header(report.id, report.hostname)
         + b"Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n"

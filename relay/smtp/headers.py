@@ -151,7 +151,7 @@ def rewrite(head: bytes, *, header_from: str = "", reply_to: str = "") -> bytes:
     """
     for name, value in (("From", header_from), ("Reply-To", reply_to)):
         if value:
-            head = _replaced(head, name, f"{name}: ".encode() + _mailbox(value) + b"\r\n")
+            head = _replaced(head, name, f"{name}: ".encode() + mailbox(value) + b"\r\n")
     return head
 
 
@@ -179,7 +179,7 @@ def _replaced(head: bytes, name: str, line: bytes) -> bytes:
     return head[:at] + line + (b"" if first or head.startswith(b"\r\n") else b"\r\n") + head[at:]
 
 
-def _mailbox(value: str) -> bytes:
+def mailbox(value: str) -> bytes:
     value = _BREAKING.sub(" ", value).strip()
     name, angle, address = value.rpartition("<")
     name = name.strip().removeprefix('"').removesuffix('"')

@@ -56,6 +56,20 @@ def groups(raw: bytes):
     return [dict(group.items()) for group in status.get_payload()]
 
 
+@pytest.mark.parametrize(
+    ("sender", "shown"),
+    [
+        ("p@x.example", "Mail Delivery System <p@x.example>"),
+        ("Mail System <p@x.example>", "Mail System <p@x.example>"),
+        ("Büro <p@x.example>", "Büro <p@x.example>"),
+    ],
+)
+def test_the_configured_sender_may_have_a_name(sender: str, shown: str):
+    raw = failure(report(sender=sender))
+    assert parts(raw)[0]["From"] == shown
+    assert raw.split(b"\r\n\r\n")[0].isascii()
+
+
 def test_E2_failure():
     raw = failure(report())
     parsed, human, _, returned = parts(raw)
