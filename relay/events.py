@@ -94,6 +94,14 @@ class NoticeQueued:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeFailed:
+    """A notice could not be delivered. It makes no notice of its own (hazard E2), so people must hear of it."""
+
+    notice: MessageId
+    reply: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EntryCrashed:
     """An exception while an entry was handled: a bug. Of `error` only class and place may be shown, never its text."""
 
@@ -159,6 +167,7 @@ Event = (
     | MessageParked
     | MessageEnded
     | NoticeQueued
+    | NoticeFailed
     | EntryCrashed
     | CircuitChanged
     | ProviderSuspended

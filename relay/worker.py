@@ -16,7 +16,7 @@ from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.ledger import Setting, Settled
 from relay.delivery.notices import Notice, compose
 from relay.delivery.settle import crashed, held, settle
-from relay.events import AttemptEnded, EntryCrashed, MessageParked, NoticeQueued, Observer
+from relay.events import AttemptEnded, EntryCrashed, MessageParked, NoticeFailed, NoticeQueued, Observer
 from relay.model import (
     Body,
     DeliveryOutcome,
@@ -123,6 +123,12 @@ class Worker:
         if settled.notices:
             settlement = await self._with_notices(settlement, settled.notices)
         await self._parts.work.settle((settlement,))
+        self._mourn(lease.entry.message, settlement)
+
+    def _mourn(self, message: Message, settlement: Settlement) -> None:
+        lost = [end.reply for end in settlement.ended if end.state in (State.FAILED, State.EXPIRED)]
+        if lost and message.source.kind == "notice":
+            self._parts.observe(NoticeFailed(notice=message.id, reply=lost[0]))
 
     async def _deliver(self, lease: Lease, tried: list[Tried]) -> Settled:
         """`tried` is the caller's, so that what was sent and spent is known even when this fails."""

@@ -27,6 +27,7 @@ from relay.model import (
     Berth,
     DeliveryOutcome,
     Fault,
+    Limits,
     Message,
     Provider,
     Recipient,
@@ -38,6 +39,8 @@ from relay.model import (
     Usage,
     Verdict,
 )
+
+FAILOVERS_REMEMBERED = 10_000
 
 
 class Dispatcher:
@@ -58,6 +61,7 @@ class Dispatcher:
         self._observe = observe
         self._in_flight = 0
         self._meters: dict[str, Meter] = {}
+        self._failed_over: dict[tuple[str, str, str], None] = {}
         self._states: dict[str, ProviderState] = {}
         self.replace(providers, routes, policy, now=0.0, capture=capture)
 
@@ -83,9 +87,8 @@ class Dispatcher:
 
     def load(self, usage: Iterable[Usage]) -> None:
         """What was used of the quotas before this process started."""
-        for used in usage:
-            if used.provider in self._meters:
-                self._meters[used.provider].load(used)
+        for used in usage:  # also of providers that are not there now: a reload may bring them back
+            self._meters.setdefault(used.provider, Meter(used.provider, Limits())).load(used)
 
     @property
     def header_names(self) -> frozenset[str]:
@@ -275,10 +278,20 @@ class Dispatcher:
         state.in_flight += 1
         self._in_flight += 1
         if before:
-            self._observe(
-                FailedOver(message=message.id, origin=send.failed_over_from, target=send.provider, reason=send.reason)
-            )
+            self._count_failover(message, send)
         return send
+
+    def _count_failover(self, message: Message, send: Send) -> None:
+        """Once per message: one that is split, or comes again, goes the same way and is the same failover."""
+        key = (message.id, send.failed_over_from, send.provider)
+        if key in self._failed_over:
+            return
+        self._failed_over[key] = None
+        if len(self._failed_over) > FAILOVERS_REMEMBERED:
+            del self._failed_over[next(iter(self._failed_over))]
+        self._observe(
+            FailedOver(message=message.id, origin=send.failed_over_from, target=send.provider, reason=send.reason)
+        )
 
     def _reserve(self, state: ProviderState, recipients: int, now: float) -> Reservation | None:
         limits = state.provider.limits

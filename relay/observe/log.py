@@ -81,6 +81,7 @@ class LogObserver:
             events.MessageParked: ("info", self._parked),
             events.MessageEnded: ("debug", self._ended),
             events.NoticeQueued: ("info", self._notice),
+            events.NoticeFailed: ("error", self._undeliverable),
             events.EntryCrashed: ("error", self._crashed),
             events.CircuitChanged: ("warning", self._circuit),
             events.ProviderSuspended: ("error", self._suspended),
@@ -187,6 +188,10 @@ class LogObserver:
     def _notice(self, event: events.NoticeQueued) -> None:
         words = {"bounce": "bounce queued", "delay": "delay warning queued", "relayed": "relayed report queued"}
         self._log.info(words.get(event.kind, "notice queued"), message=event.message, notice=event.notice)
+
+    def _undeliverable(self, event: events.NoticeFailed) -> None:
+        words = "a notice could not be delivered, and nobody else is told"
+        self._log.error(words, message=event.notice, reply=event.reply)
 
     def _crashed(self, event: events.EntryCrashed) -> None:
         words = "internal error, message held" if event.held else "internal error, message will be retried"

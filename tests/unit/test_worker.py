@@ -13,7 +13,7 @@ import pytest
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.policy import DeliveryPolicy, Uncertain
 from relay.delivery.retry import RetryPolicy
-from relay.events import AttemptEnded, EntryCrashed, Event, FailedOver, NoticeQueued
+from relay.events import AttemptEnded, EntryCrashed, Event, FailedOver, NoticeFailed, NoticeQueued
 from relay.model import (
     Appetite,
     Body,
@@ -191,6 +191,28 @@ async def test_E2_no_bounce_for_the_null_sender():
         view = await desk.settled(await desk.accept("b@example.org", sender=""))
         assert view.state is State.FAILED
         assert len(desk.transport.shipments) == 1 and not desk.seen(NoticeQueued)
+
+
+async def test_E2_a_notice_that_is_refused_ends_with_an_error_and_no_other_notice():
+    async with running(Desk([provider("one")])) as desk:
+        desk.transport.answers["one"] = says(Phase.RCPT, 550, "5.1.1", "no such user")
+        await desk.accept("b@example.org")
+        await desk.until(lambda: bool(desk.seen(NoticeFailed)))
+        [queued] = desk.seen(NoticeQueued)
+        [lost] = desk.seen(NoticeFailed)
+        assert (lost.notice, lost.reply) == (queued.notice, "550 5.1.1 no such user")
+        assert len(desk.transport.shipments) == 2
+
+
+async def test_a_split_message_is_one_failover():
+    async with running(Desk([provider("one"), provider("two", 2, limits=Limits(recipients=1))])) as desk:
+        desk.transport.answers["one"] = says(Phase.MAIL, 421, text="closing")
+        for _ in range(3):  # opens the circuit of the first
+            await desk.settled(await desk.accept("b@example.org"))
+        before = len(desk.seen(FailedOver))
+        view = await desk.settled(await desk.accept("b@example.org", "c@example.org", "d@example.org"))
+        assert view.state is State.ACCEPTED
+        assert len(desk.seen(FailedOver)) == before + 1
 
 
 async def test_recipients_beyond_the_limit_go_in_a_transaction_of_their_own():

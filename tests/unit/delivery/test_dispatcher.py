@@ -297,6 +297,14 @@ class TestPace:
         assert use(dispatcher, make, make.attempt(make.message(size=6000))).provider == "backup"
         assert use(dispatcher, make).provider == "primary"
 
+    def test_what_a_provider_used_counts_again_when_a_reload_brings_it_back(self, make) -> None:
+        dispatcher = make.dispatcher(make.provider("other"))
+        dispatcher.load([Usage(provider="primary", minute=((make.now - 1, 2),))])
+        back = make.provider("primary", limits=Limits(per_minute=2))
+        dispatcher.replace([back], (), dispatcher.policy, now=make.now)
+
+        assert "per_minute" in wait(dispatcher, make).reason
+
     def test_F9_quotas_are_loaded_at_start(self, make) -> None:
         dispatcher = make.dispatcher(make.provider(limits=Limits(per_minute=2)))
         dispatcher.load([Usage(provider="primary", minute=((make.now - 1, 2),)), Usage(provider="gone")])

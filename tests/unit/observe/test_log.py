@@ -135,6 +135,7 @@ EVERY = (
     events.MessageParked(message=ID, reason="no provider", until=5.0),
     events.MessageEnded(message=ID, state="accepted"),
     events.NoticeQueued(message=ID, notice=MessageId("0n"), kind="bounce"),
+    events.NoticeFailed(notice=ID, reply="550 5.1.1 gone"),
     events.EntryCrashed(message=ID, error="KeyError at x.py:1", held=True),
     events.CircuitChanged(provider="primary", state="open", reply=BUSY, until=5.0),
     events.CircuitChanged(provider="primary", state="half_open", reply=None, until=5.0),
@@ -155,13 +156,14 @@ def test_every_event_has_its_line_at_debug():
 
 
 def test_at_info_a_delivered_message_is_two_lines():
-    flow = (EVERY[0], accepted(), EVERY[4], EVERY[7], EVERY[15], EVERY[1])
+    flow = (EVERY[0], accepted(), EVERY[4], EVERY[7], EVERY[16], EVERY[1])
     assert [line["event"] for line in seen(*flow)] == ["message accepted", "delivered"]
 
 
 def test_at_error_only_alarms_remain():
     words = [line["event"] for line in seen(*EVERY, level="error")]
     assert words == [
+        "a notice could not be delivered, and nobody else is told",
         "internal error, message held",
         "provider suspended",
         "spool failed, nothing is accepted",
