@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 from relay.api.problem import Refusal
@@ -73,6 +74,7 @@ class Operations:
         given = {"from": sender, "to": recipient, "client": client}
         errors = [(name, "must be one line of printable text") for name, text in given.items() if not _clean(text)]
         errors += [("size", "must not be negative")] if size < 0 else []
+        errors += [("client", "must be an IP address, or unix")] if not _is_client(client) else []
         if errors:
             raise Refusal(422, "the question cannot be read", errors)
         now = self.clock()
@@ -135,6 +137,13 @@ def _text(given: Mapping[str, Any], key: str) -> str:
 def _clean(text: object) -> bool:
     """Nothing that matches control characters or lone surrogates is anyone's address or name (hazard H1)."""
     return isinstance(text, str) and text.isprintable()
+
+
+def _is_client(text: str) -> bool:
+    try:
+        return text in ("", "unix") or bool(ip_address(text))
+    except ValueError:
+        return False
 
 
 def _states(given: Any) -> tuple[State, ...]:

@@ -10,7 +10,7 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -102,9 +102,7 @@ class Remote:
             answer = self._connection.getresponse()
             return answer.status, _object(answer.read())
         except (FileNotFoundError, ConnectionRefusedError):
-            raise NotRunning(
-                f"no relay answers on {self._name}: start one with relay run, or name its configuration with -c"
-            ) from None
+            raise NotRunning(f"no relay answers on {self._name}: {self._hint}") from None
         except PermissionError:
             raise Failure(f"{self._name} is not yours to use: run this as the relay's user or as root") from None
         except ValueError:
@@ -124,8 +122,13 @@ def _object(content: bytes) -> JSON:
 def refusal(status: int, problem: Mapping[str, Any]) -> Failure:
     """A problem document as a sentence. What the relay could not read is wrong usage."""
     detail = str(problem.get("detail") or f"the relay answered {status}")
-    errors = "; ".join(f"{error['loc'][-1]}: {error['msg']}" for error in problem.get("errors", ()))
+    errors = "; ".join(f"{_field(error['loc'])}: {error['msg']}" for error in problem.get("errors", ()))
     return Failure(f"{detail}: {errors}" if errors else detail, 2 if status in (400, 422) else 1)
+
+
+def _field(loc: Sequence[object]) -> str:
+    """The name of what is wrong, not its place in a list."""
+    return str(next((part for part in reversed(loc) if isinstance(part, str)), loc[-1]))
 
 
 class Offline:

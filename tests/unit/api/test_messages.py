@@ -166,3 +166,8 @@ async def test_explain(api):
     assert (answer.json["from"], answer.json["rule"], answer.json["size"]) == ("a@x", "default", 100)
     missing = await request(api.control, "/v1/explain?from=a@x")
     assert missing.json["errors"][0]["loc"] == ["query", "to"]
+
+
+async def test_explain_knows_what_a_client_is(api):
+    answer = await request(api.control, "/v1/explain?from=a@x&to=b@y&client=nonsense")
+    assert (answer.status, answer.json["errors"][0]["msg"]) == (422, "must be an IP address, or unix")
