@@ -217,4 +217,4 @@ def disown(connection: apsw.Connection) -> None:
 
 def vacuum(connection: apsw.Connection, pages: int) -> None:
     """Give up to so many unused pages back to the file system."""
-    pragma(connection, f"PRAGMA incremental_vacuum({pages})")
+    connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()  # a row, without a column, for each page

@@ -14,6 +14,7 @@ from typing import Any
 import apsw
 
 from relay.db.changes import apply
+from relay.db.errors import StorageFailed, StorageFull
 from relay.db.writer import Operation, Task, vacuum
 from relay.spool import ids, usage
 from relay.spool.acting import Acting, Order, decide
@@ -185,7 +186,7 @@ def _give_space_back(connection: apsw.Connection) -> None:
 
 
 class _Step(Operation):
-    """A small piece of upkeep; when it fails it is simply done again the next time."""
+    """A small piece of upkeep; when the disk refuses, it is simply done again the next time."""
 
     __slots__ = ("done",)
 
@@ -194,5 +195,9 @@ class _Step(Operation):
         self.done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def finished(self, result: Any, error: Exception | None) -> None:
-        if not self.done.done():
-            self.done.set_result(None if error else result)
+        if self.done.done():
+            return
+        if error is None or isinstance(error, StorageFull | StorageFailed):
+            self.done.set_result(result)
+        else:
+            self.done.set_exception(error)

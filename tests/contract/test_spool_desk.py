@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -272,3 +273,25 @@ async def test_rerouted_mail_leaves_a_lane_that_has_no_room(hands: Hands) -> Non
     await hands.spool.act("reroute", Filter(id=message.id), hands.now, provider="q")
     (lease,) = await hands.claim(Appetite(total=10, room={"default": 0}))
     assert (lease.entry.message.id, lease.entry.owed.pin) == (message.id, "q")
+
+
+@pytest.mark.parametrize("first", ["act", "settle"])
+@pytest.mark.parametrize(("action", "after"), [("hold", State.HELD), ("cancel", State.CANCELLED)])
+async def test_an_action_and_the_end_of_the_attempt_may_cross(
+    hands: Hands, first: str, action: str, after: State
+) -> None:
+    message = await hands.accept()
+    lease = await hands.one()
+    acting = hands.spool.act(action, Filter(id=message.id), hands.now)
+    settling = hands.settle(owes(lease, replace(lease.entry.owed, tries=1, state=State.DEFERRED)))
+    await asyncio.gather(*((acting, settling) if first == "act" else (settling, acting)))
+    assert await hands.state(message) is after
+
+
+async def test_an_action_ends_while_mail_keeps_coming(hands: Hands) -> None:
+    for _ in range(300):
+        await hands.accept()
+    acting = asyncio.ensure_future(hands.spool.act("hold", Filter(), hands.now))
+    while not acting.done():
+        await asyncio.gather(*[hands.accept() for _ in range(50)])
+    assert len((await acting).changed) >= 300
