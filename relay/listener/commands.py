@@ -16,7 +16,7 @@ from relay.smtp.address import NEEDS_SMTPUTF8, parse_path
 from relay.smtp.parameters import parse_mail_parameters, parse_rcpt_parameters
 
 OVERSHOOT = 1000
-"""Recipients refused in one transaction before we hang up. Postfix allows as many."""
+"""Recipients refused, or said again, in one transaction before we hang up. Postfix allows as many."""
 
 
 class Act(enum.Enum):
@@ -108,8 +108,9 @@ def rcpt(talk: Talk, argument: bytes) -> Answer:
 
 def _add(talk: Talk, transaction: Transaction, recipient: Recipient) -> Answer:
     recipients = transaction.recipients
-    if recipient.address in recipients:
-        return replies.RECIPIENT_OK  # once is enough
+    if recipient.address in recipients:  # once is enough; said for ever it is a session kept for nothing (L6)
+        transaction.repeated += 1
+        return replies.RECIPIENT_OK if transaction.repeated <= OVERSHOOT else replies.TOO_MUCH_JUNK
     if len(recipients) < talk.service.settings.max_recipients:
         recipients[recipient.address] = recipient
         return replies.RECIPIENT_OK

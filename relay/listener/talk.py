@@ -20,7 +20,7 @@ from relay.smtp.parameters import MailParameters
 class Transaction:
     """A MAIL that was accepted and its RCPTs. `recipients` is by address: the first of two equal ones wins."""
 
-    __slots__ = ("began", "overshoot", "parameters", "recipients", "sender")
+    __slots__ = ("began", "overshoot", "parameters", "recipients", "repeated", "sender")
 
     def __init__(self, sender: str, parameters: MailParameters, began: float) -> None:
         self.sender = sender
@@ -28,6 +28,7 @@ class Transaction:
         self.began = began
         self.recipients: dict[str, Recipient] = {}
         self.overshoot = 0
+        self.repeated = 0
 
 
 class Talk(aiosmtpd.smtp.Session):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from relay.model import Recipient, Reply, Shipment
 
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,8 @@ def commands(shipment: Shipment, size: int, offer: Offer) -> list[bytes]:
     Raises ValueError for what would not stay one line each: the border that lets an address in must not let that in.
     """
     lines = [_mail(shipment, size, offer)]
-    lines += [_rcpt(recipient, offer) for recipient in shipment.recipients]
+    utf8 = offer.utf8 and needs_utf8(shipment)
+    lines += [_rcpt(recipient, offer, utf8) for recipient in shipment.recipients]
     if any(map(_CONTROL.search, lines)):
         raise ValueError("a control character in the envelope")
     return [line + b"\r\n" for line in lines]
@@ -89,9 +91,15 @@ def _mail(shipment: Shipment, size: int, offer: Offer) -> bytes:
     return line.encode()
 
 
-def _rcpt(recipient: Recipient, offer: Offer) -> bytes:
+def _rcpt(recipient: Recipient, offer: Offer, utf8: bool) -> bytes:
     line = f"RCPT TO:<{recipient.address}>"
     if offer.dsn:
         line += f" NOTIFY={recipient.notify}" if recipient.notify else ""
-        line += f" ORCPT={recipient.orcpt}" if recipient.orcpt else ""
+        if recipient.orcpt:
+            line += f" ORCPT={recipient.orcpt if utf8 else _NOT_ASCII.sub(_escaped, recipient.orcpt)}"
     return line.encode()
+
+
+def _escaped(char: re.Match[str]) -> str:
+    """RFC 6533 3: utf-8-addr-xtext, the form of an ORCPT where SMTPUTF8 is not in force."""
+    return f"\\x{{{ord(char[0]):X}}}"

@@ -140,3 +140,25 @@ async def test_endless_recipients_beyond_the_limit_end_the_session(serve):
     assert said[0].startswith(b"250 ")
     assert said.count(b"452 4.5.3 Too many recipients, send the rest in another message") == 1000
     assert said[-1].startswith(b"421 4.7.0 ")
+
+
+async def test_D5_recipients_above_the_limit_wait_and_the_first_ones_are_delivered(serve):
+    rig = await serve(max_recipients=3)
+    client = await rig.client()
+    client.send(b"MAIL FROM:<a@example.com>\r\n" + b"".join(b"RCPT TO:<r%d@example.com>\r\n" % n for n in range(5)))
+    assert [(await client.reply())[:9] for _ in range(6)] == ["250 2.1.0"] + ["250 2.1.5"] * 3 + ["452 4.5.3"] * 2
+    assert (await client.say("DATA")).startswith("354 ")
+    assert (await client.say("Subject: x\r\n\r\nx\r\n.")).startswith("250 2.0.0 ")
+    (submission,) = rig.intake.submissions
+    assert [one.address for one in submission.message.envelope.recipients] == [f"r{n}@example.com" for n in range(3)]
+
+
+@pytest.mark.parametrize("limit", [1, 1000])
+async def test_L6_D5_recipients_for_ever_do_not_keep_a_session(serve, limit):
+    """One said again and again, and one too many again and again."""
+    rig = await serve(max_recipients=limit)
+    client = await rig.client()
+    again = b"".join(b"RCPT TO:<r%d@example.com>\r\n" % (n if limit == 1 else 0) for n in range(1002))
+    client.send(b"MAIL FROM:<a@example.com>\r\n" + again)
+    said = (await client.rest()).splitlines()
+    assert [len(said), said[-1][:3]] == [1003, b"421"]

@@ -163,6 +163,9 @@ def test_B5_domain_limits():
     assert rcpt(b"<u@" + fits + b">").address == "u@" + fits.decode()
     assert codes(rcpt(b"<u@" + fits + b".b>")) == "553 5.1.3"
     assert codes(rcpt(b"<u@" + b"a" * 64 + b".example>")) == "553 5.1.3"
+    assert parse_path(b"<u@" + fits + b">", utf8=False, null=True) == ("u@" + fits.decode(), b"")
+    for longer in (fits + b".b", b"a" * 64 + b".example", fits[:-1] + b"aa"):
+        assert codes(parse_path(b"<u@" + longer + b">", utf8=False, null=True)) == "553 5.1.7"
 
 
 @pytest.mark.parametrize("literal", ["[1.2.3.4]", "[IPv6:2001:db8::1]", "[ipv6:::ffff:1.2.3.4]"])

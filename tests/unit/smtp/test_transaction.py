@@ -321,6 +321,16 @@ def test_parameters_are_said_where_offered_and_needed() -> None:
     assert said(talk).startswith(b"MAIL FROM:<a@example.com>\r\nRCPT TO:<b@x.example>\r\nRCPT TO:<c@x.example>\r\n")
 
 
+def test_L10_an_orcpt_beyond_ascii_is_escaped_where_smtputf8_is_not_in_force() -> None:
+    recipient = Recipient(address="b@x.example", orcpt="utf-8;jö\U0001f4e7@x.example")
+    talk = dialogue(FULL)
+    talk.begin(shipment_to(PROVIDER, recipient), 5)
+    assert b" ORCPT=utf-8;j\\x{F6}\\x{1F4E7}@x.example\r\n" in said(talk)
+    talk = dialogue(FULL)
+    talk.begin(shipment_to(PROVIDER, recipient, utf8=True), 5)
+    assert " ORCPT=utf-8;jö\U0001f4e7@x.example\r\n".encode() in said(talk)
+
+
 def test_B7_null_sender() -> None:
     talk = dialogue()
     talk.begin(shipment_to(PROVIDER, sender=""), 5)
