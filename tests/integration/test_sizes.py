@@ -28,7 +28,7 @@ def large(size: int) -> bytes:
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_35_mib_messages_pass_and_memory_stays_bounded(relay: MAKE, ledger: Callable[[], Ledger]) -> None:
+def test_L18_35_mib_messages_pass_and_memory_stays_bounded(relay: MAKE, ledger: Callable[[], Ledger]) -> None:
     """Slow: 140 MiB go through."""
     upstream = ledger()
     one = relay(providers=[provider("one", upstream.port)]).start()
