@@ -272,9 +272,8 @@ class Relay:
 
     async def stop(self) -> None:
         """Accept no more, finish what is being accepted and sent within `shutdown_timeout`, close everything."""
-        deadline = time.monotonic() + self.config.shutdown_timeout
-        await self._stop_listening()
-        await self._worker.drain(max(0.0, deadline - time.monotonic()))
+        # At once, not one after the other: a client that stalls must not use up the time of what is being sent.
+        await asyncio.gather(self._stop_listening(), self._worker.drain(self.config.shutdown_timeout))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

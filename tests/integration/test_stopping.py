@@ -96,3 +96,23 @@ def test_G8_client_in_the_middle_of_data(relay: MAKE, ledger: Callable[[], Ledge
         upstream.wait_for(1)
     assert len(upstream.taken) == reply.startswith(b"250")
     assert one.queue() == []
+
+
+def test_G8_a_client_that_stalls_does_not_use_up_the_time_of_what_is_sent(
+    relay: MAKE, ledger: Callable[[], Ledger]
+) -> None:
+    upstream = ledger()
+    upstream.script.dot_delay = 0.7
+    one = relay(providers=[provider("one", upstream.port, limits={"connections": 1})], shutdown_timeout="3s").start()
+    with socket.create_connection(("127.0.0.1", one.smtp_port)) as stalled:
+        stalled.sendall(b"EHLO x\r\nMAIL FROM:<a@client.test>\r\nRCPT TO:<b@example.com>\r\nDATA\r\nhalf a li")
+        for number in range(12):
+            send(one.door, [f"r{number}@example.com"], letter())
+        until(lambda: upstream.dots >= 1, 10, "the first dot is on its way")
+        assert one.terminate() == 0
+    assert upstream.dots <= 3, "nothing is begun while it stops"
+    upstream.script.dot_delay = 0
+    one.start()
+    upstream.wait_for(12)
+    until(lambda: one.queue() == [], 5, "the queue is empty")
+    assert upstream.dots == 12, "each went once: none was cut"
