@@ -18,6 +18,7 @@ HEAD: Final = 262_144
 
 _FIRST_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*")
 _IS_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:|>?From ")  # an mbox line in front is odd, but headers follow it
+_SPACED = re.compile(rb"(\r\n[!-9;-~]+)[ \t]+:")
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
 
 
@@ -43,6 +44,10 @@ def scan(head: bytes, wanted: frozenset[str] = frozenset()) -> HeadFacts:
     if not _IS_FIELD.match(head):
         return HeadFacts(0, False, False, False, {}, True)
     section = b"\r\n" + head[: _end(head)]
+    if (
+        b" :" in section or b"\t:" in section
+    ):  # RFC 5322 4.5.8: white space before the colon, obsolete and legal to read
+        section = _SPACED.sub(rb"\1:", section)
     lower = section.lower()
     return HeadFacts(
         lower.count(b"\r\nreceived:"),

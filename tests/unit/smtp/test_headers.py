@@ -198,3 +198,10 @@ def test_H1_rewrite_quotes_and_never_injects(value, field):
 def test_remove_header():
     head = b"X-Relay-Identity: a\r\n b\r\nTo: x\r\nx-relay-identity : c\r\n\r\nX-Relay-Identity: body\r\n"
     assert remove_header(head, "X-Relay-Identity") == b"To: x\r\n\r\nX-Relay-Identity: body\r\n"
+
+
+def test_E1_E6_white_space_before_the_colon_hides_no_field():
+    head = b"Received : by a\r\nDATE\t: x\r\nMessage-Id :\t<a@b>\r\nX-App : crm : 2\r\nSubject: a : b\r\n\r\nDate : text\r\n"
+    facts = scan(head, frozenset({"x-app", "subject"}))
+    assert (facts.received, facts.has_date, facts.has_message_id) == (1, True, True)
+    assert facts.values == {"x-app": "crm : 2", "subject": "a : b"}
