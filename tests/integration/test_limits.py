@@ -54,6 +54,7 @@ def test_day_limit_moves_on_to_the_next_provider(relay: MAKE, ledger: Callable[[
         send(one.door, [f"r{number}@example.com"], letter())
         upstreams_have(number + 1, first, second)
     assert (len(first.taken), len(second.taken)) == (3, 2)
+    until(lambda: one.queue() == [], 5, "all of them are settled")
     one.kill()
     one.start()
     send(one.door, ["after@example.com"], letter())
