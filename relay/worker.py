@@ -257,10 +257,9 @@ async def whole(body: Body) -> bytes:
 
 
 async def _read(body: Body, most: int) -> bytes:
-    if body.data is not None:
-        return body.data[:most]
-    assert body.path is not None
     path = body.path
+    if path is None:
+        return (body.data or b"")[:most]
 
     def read() -> bytes:
         with path.open("rb") as file:
