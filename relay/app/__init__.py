@@ -138,7 +138,7 @@ async def offline_desk(config: Config) -> AsyncIterator[tuple[Desk, Explain]]:
         providers,
         build.routes(config),
         delivery_policy(config),
-        rng=Random(),
+        rng=Random(),  # nosec B311 - jitter and shares, no secret
         observe=nobody,
         capture=not providers,
     )

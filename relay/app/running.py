@@ -47,7 +47,7 @@ class Relay:
         self._warnings = loaded.warnings
         self._log = log
         self._give_up = failed
-        self._rng = Random()
+        self._rng = Random()  # nosec B311 - jitter and shares, no secret
         self._uptime = Uptime()
         self._providers: Mapping[str, Provider] = {}
         self._listeners: dict[str, Listener] = {}
