@@ -112,20 +112,24 @@ class Worker:
             self._parts.work.wake()
 
     async def _attend(self, lease: Lease) -> None:
+        """Whatever goes wrong on the way, also in composing a notice, what was tried is settled."""
         tried: list[Tried] = []
         try:
             settled = await self._deliver(lease, tried)
+            settlement = await self._with_notices(settled) if settled.notices else settled.settlement
+            await self._parts.work.settle((settlement,))
         except Exception as error:
             settled = self._crashed(lease, tried, error)
+            settlement = settled.settlement
+            await self._parts.work.settle((settlement,))
         finally:
             self._has_decided(lease)
-        settlement = settled.settlement
-        if settled.notices:
-            settlement = await self._with_notices(settlement, settled.notices)
-        await self._parts.work.settle((settlement,))
-        self._mourn(lease.entry.message, settlement)
+        self._tell(lease.entry.message, settlement, settled.notices)
 
-    def _mourn(self, message: Message, settlement: Settlement) -> None:
+    def _tell(self, message: Message, settlement: Settlement, notices: Sequence[Notice]) -> None:
+        """What follows from a settlement that is durable."""
+        for notice, made in zip(notices, settlement.notices, strict=True):
+            self._parts.observe(NoticeQueued(message=message.id, notice=made.message.id, kind=notice.kind))
         lost = [end.reply for end in settlement.ended if end.state in (State.FAILED, State.EXPIRED)]
         if lost and message.source.kind == "notice":
             self._parts.observe(NoticeFailed(notice=message.id, reply=lost[0]))
@@ -224,16 +228,15 @@ class Worker:
         self._parts.observe(EntryCrashed(message=lease.entry.message.id, error=error, held=is_held))
         return settled
 
-    async def _with_notices(self, settlement: Settlement, notices: Sequence[Notice]) -> Settlement:
-        made = [await self._compose(notice) for notice in notices]
-        return replace(settlement, notices=tuple(made))
+    async def _with_notices(self, settled: Settled) -> Settlement:
+        made = [await self._compose(notice) for notice in settled.notices]
+        return replace(settled.settlement, notices=tuple(made))
 
     async def _compose(self, notice: Notice) -> Submission:
         parts, now = self._parts, self._parts.clock()
         content = await self._original(notice)
         hosts = {name: provider.host for name, provider in parts.providers().items()}
         id = parts.new_id(now)
-        parts.observe(NoticeQueued(message=notice.message.id, notice=id, kind=notice.kind))
         return compose(notice, content, id=id, policy=parts.dispatcher.policy, hosts=hosts, now=now)
 
     async def _original(self, notice: Notice) -> bytes:

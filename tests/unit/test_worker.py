@@ -215,6 +215,34 @@ async def test_a_split_message_is_one_failover():
         assert len(desk.seen(FailedOver)) == before + 1
 
 
+async def test_a_notice_that_cannot_be_made_keeps_what_was_delivered_and_tries_the_rest_again():
+    class Torn(MemorySpool):
+        bodies = 0
+
+        async def body(self, message: MessageId) -> Body | None:
+            self.bodies += 1
+            if self.bodies == 2:  # the first is for sending, the second for the bounce
+                raise RuntimeError
+            return await super().body(message)
+
+    def answer(shipment: Shipment, recipient: Recipient) -> DeliveryOutcome:
+        refused = recipient.address == "c@example.org"
+        return (says(Phase.RCPT, 550, "5.1.1", "no such user") if refused else takes)(shipment, recipient)
+
+    async with running(Desk([provider("one")], spool=Torn)) as desk:
+        desk.transport.answers["one"] = answer
+        id = await desk.accept("b@example.org", "c@example.org")
+        await desk.until(lambda: len(desk.seen(EntryCrashed)) == 1)
+        view = await desk.settled(id)
+        states = {recipient.address: recipient.state for recipient in view.recipients}
+        assert states == {"b@example.org": State.ACCEPTED, "c@example.org": State.DEFERRED}
+        desk.now += 60
+        desk.spool.wake()
+        await desk.until(lambda: len(desk.seen(NoticeQueued)) == 1)
+        assert (await desk.settled(id)).state is State.ACCEPTED
+        assert [to for _, to in desk.sent()][:2] == [("b@example.org", "c@example.org"), ("c@example.org",)]
+
+
 async def test_recipients_beyond_the_limit_go_in_a_transaction_of_their_own():
     async with running(Desk([provider("one", limits=Limits(recipients=2))])) as desk:
         view = await desk.settled(await desk.accept("b@example.org", "c@example.org", "d@example.org"))
