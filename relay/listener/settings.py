@@ -39,7 +39,7 @@ class Patience:
     data: float = 300.0
     handshake: float = 30.0
     rate: float = 64.0
-    window: float = 60.0
+    window: float = 180.0  # RFC 5321 4.5.3.2.5: a pause of three minutes within DATA is legal
     linger: float = 5.0
     junk: int = 100
     soft: int = 20

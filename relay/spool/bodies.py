@@ -58,28 +58,26 @@ class Collector:
         self.size = 0
         self._files = files
         self._message = message
-        self._pieces: list[bytes] = []
-        self._piled = 0
+        self._pile = bytearray()  # not a list: a client that sends byte by byte must not cost an object each
         self._file = -1
 
     def feed(self, data: bytes) -> bool:
-        self._pieces.append(bytes(data))
+        self._pile += data
         self.size += len(data)
-        self._piled += len(data)
-        return self._piled > INLINE
+        return len(self._pile) > INLINE
 
     async def drain(self) -> None:
-        if self._piled > INLINE:
+        if len(self._pile) > INLINE:
             await asyncio.to_thread(self._write)
 
     async def finish(self) -> Body:
         if self.size <= INLINE:
-            return Body(size=self.size, data=b"".join(self._pieces))
+            return Body(size=self.size, data=bytes(self._pile))
         await asyncio.to_thread(self._seal)
         return Body(size=self.size, path=self._files.path(self._message))
 
     async def discard(self) -> None:
-        self._pieces.clear()
+        self._pile.clear()
         self._close()
         if self._message in self._files.loose:
             self._files.loose.discard(self._message)
@@ -89,9 +87,8 @@ class Collector:
         if self._file < 0:
             self._files.loose.add(self._message)
             self._file = os.open(self._files.path(self._message), _FLAGS, 0o600)
-        rest = memoryview(b"".join(self._pieces))
-        self._pieces.clear()
-        self._piled = 0
+        pile, self._pile = self._pile, bytearray()
+        rest = memoryview(pile)
         while rest:
             rest = rest[os.write(self._file, rest) :]
 

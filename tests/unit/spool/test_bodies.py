@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -42,11 +43,26 @@ async def test_beyond_it_goes_to_a_private_file(tmp_path: Path, piece: int) -> N
 
 async def test_memory_does_not_grow_with_the_body(tmp_path: Path) -> None:
     collector = Collector(BodyFiles(tmp_path / "bodies"), ID)
+    written = tmp_path / "bodies" / ID
     for _ in range(64):
         if collector.feed(bytes(64 << 10)):
             await collector.drain()
-        assert sum(map(len, collector._pieces)) <= INLINE + (64 << 10)
+        on_disk = written.stat().st_size if written.exists() else 0
+        assert collector.size - on_disk <= INLINE + (64 << 10)
     await collector.discard()
+
+
+async def test_D4_a_body_that_comes_byte_by_byte_costs_its_bytes(tmp_path: Path) -> None:
+    collector = Collector(BodyFiles(tmp_path / "bodies"), ID)
+    tracemalloc.start()
+    try:
+        for _ in range(INLINE // 2):
+            collector.feed(b"xy")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * INLINE
+    assert (await collector.finish()).data == b"xy" * (INLINE // 2)
 
 
 @pytest.mark.parametrize("finished", [False, True])
