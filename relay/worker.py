@@ -152,7 +152,7 @@ class Worker:
             if not await self._reserved(step):
                 park = Park(until=self._parts.clock() + IDLE, reason=UNRECORDED, lane=step.lane, waiting=True)
                 break
-            if step.provider not in self._parts.providers():  # a reload took it away meanwhile: choose again
+            if self._parts.providers().get(step.provider) != step.settings:  # a reload came between: choose again
                 tried.append(self._parts.dispatcher.finished(step, (), self._parts.clock()))
                 continue
             await self._send(step, entry.message, body, tried)
@@ -205,7 +205,7 @@ class Worker:
 
     def _shipment(self, send: Send, message: Message) -> Shipment:
         return Shipment(
-            provider=self._parts.providers()[send.provider],
+            provider=send.settings,
             message=message,
             sender=send.sender,
             recipients=send.recipients,

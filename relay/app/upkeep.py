@@ -60,7 +60,7 @@ class Upkeep:
 
     async def _probe(self, provider: Provider) -> None:
         outcome = await self._transport.probe(provider)
-        self._dispatcher.probed(provider.name, outcome, self._clock())
+        self._dispatcher.probed(provider, outcome, self._clock())
         self._recovered()
 
     async def _guarded(self, job: Awaitable[None]) -> None:

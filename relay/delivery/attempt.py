@@ -8,7 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from relay.model import DeliveryOutcome, Fault, Phase, QueueEntry, Recipient, Reservation, Rewrite, Spent, Verdict
+from relay.model import (
+    DeliveryOutcome,
+    Fault,
+    Phase,
+    Provider,
+    QueueEntry,
+    Recipient,
+    Reservation,
+    Rewrite,
+    Spent,
+    Verdict,
+)
 
 ELSEWHERE_FROM_TRY = 3
 """A message refused for now at DATA or the dot stays with its provider; from this try on others may have it."""
@@ -21,11 +32,12 @@ _ABOUT_THE_MESSAGE = _CONTENT | {Phase.MAIL, Phase.RCPT}
 class Send:
     """Send it now: one transaction with `provider`, counted in flight and in its quota until `finished` is told.
 
+    `settings`: the provider as it was then; what an older one answered says nothing about its repaired successor.
     `alone`: no other provider remains that has not refused it, so a refusal that would allow `elsewhere` is final.
     `failed_over_from`: a provider ordered before this one, which failed or is out for `reason`; "" none.
     """
 
-    provider: str
+    settings: Provider
     recipients: tuple[Recipient, ...]
     sender: str
     lane: str
@@ -35,6 +47,10 @@ class Send:
     alone: bool = False
     failed_over_from: str = ""
     reason: str = ""
+
+    @property
+    def provider(self) -> str:
+        return self.settings.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -143,7 +143,8 @@ class Dispatcher:
         if send.reservation is not None:
             taken = _taken(outcomes, send.reservation)
             spent = self._meters[send.provider].settle(send.reservation, taken, now)
-        self.learned(send.provider, outcomes, now, size=send.size)
+        if state is not None and state.provider == send.settings:
+            self.learned(send.provider, outcomes, now, size=send.size)
         return Tried(send=send, outcomes=tuple(outcomes), spent=spent)
 
     def learned(self, provider: str, outcomes: Sequence[DeliveryOutcome], now: float, *, size: int = 0) -> None:
@@ -170,10 +171,10 @@ class Dispatcher:
             state.probing(now)
         return [state.provider for state in due]
 
-    def probed(self, provider: str, outcome: DeliveryOutcome | None, now: float) -> None:
-        """What a probe found, also one that people asked for. None: all well."""
-        state = self._states.get(provider)
-        if state is not None:
+    def probed(self, provider: Provider, outcome: DeliveryOutcome | None, now: float) -> None:
+        """What a probe found, also one that people asked for. None: all well. Of an older provider it says nothing."""
+        state = self._states.get(provider.name)
+        if state is not None and state.provider == provider:
             state.probed(outcome, now)
 
     # For people.
@@ -264,7 +265,7 @@ class Dispatcher:
         recipients = recipients[: state.most_recipients(len(recipients), now)]
         before = origin(options, chosen)
         send = Send(
-            provider=state.provider.name,
+            settings=state.provider,
             recipients=recipients,
             sender=_sender(message, path.rewrite),
             lane=path.lane(message.source),

@@ -113,7 +113,7 @@ class Make:
 
     def tried(self, *outcomes: DeliveryOutcome, alone: bool = False, lane: str = "default:1") -> Tried:
         send = Send(
-            provider=outcomes[0].provider,
+            settings=self.provider(outcomes[0].provider),
             recipients=tuple(o.recipient for o in outcomes),
             sender="a@example.com",
             lane=lane,

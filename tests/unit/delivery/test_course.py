@@ -58,7 +58,7 @@ class Course:
             code, phase = self.answers(self, provider.name)
             well = phase not in (Phase.CONNECT, Phase.AUTH)
             outcome = None if well else self.make.said(code, phase, provider=provider.name)
-            self.dispatcher.probed(provider.name, outcome, self.now)
+            self.dispatcher.probed(provider, outcome, self.now)
 
     def claim(self) -> bool:
         """Handle one due entry whose lane has room."""

@@ -337,8 +337,8 @@ class TestHealth:
         seen = []
         dispatcher = make.dispatcher(make.provider(limits=Limits(connections=5)), seen=seen)
         fail(dispatcher, make)
-        dispatcher.probes_due(make.now + 5)
-        dispatcher.probed("primary", None, make.now + 5)
+        [probe] = dispatcher.probes_due(make.now + 5)
+        dispatcher.probed(probe, None, make.now + 5)
         now, rooms = make.now + 5, []
         for _ in range(4):
             room = dispatcher.appetite(now).room["default"]
@@ -355,8 +355,8 @@ class TestHealth:
     def test_a_probe_that_fails_opens_it_for_longer(self, make) -> None:
         dispatcher = make.dispatcher(make.provider())
         fail(dispatcher, make)
-        dispatcher.probes_due(make.now + 5)
-        dispatcher.probed("primary", make.said(0, Phase.CONNECT), make.now + 6)
+        [probe] = dispatcher.probes_due(make.now + 5)
+        dispatcher.probed(probe, make.said(0, Phase.CONNECT), make.now + 6)
 
         assert dispatcher.next_probe() == make.now + 16
 
@@ -369,18 +369,18 @@ class TestHealth:
         assert dispatcher.next_probe() == make.now + 300
         status = dispatcher.statuses(make.now)[0]
         assert (status.healthy, status.suspended, status.circuit) == (False, True, "closed")
-        dispatcher.probes_due(make.now + 300)
-        dispatcher.probed("primary", make.said(535, Phase.AUTH), make.now + 300)
+        [probe] = dispatcher.probes_due(make.now + 300)
+        dispatcher.probed(probe, make.said(535, Phase.AUTH), make.now + 300)
         assert dispatcher.next_probe() == make.now + 900
-        dispatcher.probed("primary", None, make.now + 301)  # somebody asked for a test
+        dispatcher.probed(probe, None, make.now + 301)  # somebody asked for a test
         assert use(dispatcher, make)
         assert dispatcher.next_probe() is None
 
     def test_a_probe_may_find_that_the_account_is_refused_now(self, make) -> None:
         dispatcher = make.dispatcher(make.provider())
         fail(dispatcher, make)
-        dispatcher.probes_due(make.now + 5)
-        dispatcher.probed("primary", make.said(535, Phase.AUTH), make.now + 5)
+        [probe] = dispatcher.probes_due(make.now + 5)
+        dispatcher.probed(probe, make.said(535, Phase.AUTH), make.now + 5)
 
         status = dispatcher.statuses(make.now + 5)[0]
         assert (status.circuit, status.suspended, status.until) == ("closed", True, make.now + 305)
@@ -405,7 +405,7 @@ class TestHealth:
         dispatcher.replace([], [], DeliveryPolicy(), now=make.now)
 
         assert dispatcher.finished(send, [make.took()], make.now).spent.taken == 1
-        dispatcher.probed("primary", None, make.now)
+        dispatcher.probed(send.settings, None, make.now)
         assert dispatcher.appetite(make.now).total == 1000
 
 
@@ -424,8 +424,9 @@ class TestReload:
         dispatcher.replace([make.provider(password="new")], [], DeliveryPolicy(), now=make.now + 1)
 
         assert wait(dispatcher, make, now=make.now + 1)
-        assert [p.password for p in dispatcher.probes_due(make.now + 1)] == ["new"]
-        dispatcher.probed("primary", None, make.now + 1)
+        [probe] = dispatcher.probes_due(make.now + 1)
+        assert probe.password == "new"
+        dispatcher.probed(probe, None, make.now + 1)
         assert use(dispatcher, make, now=make.now + 1)
 
     def test_activating_probes_what_was_suspended(self, make) -> None:
@@ -553,3 +554,17 @@ def test_begin_takes_over_what_is_owed(make) -> None:
 
     assert (attempt.pending, attempt.avoid, attempt.refused) == (entry.owed.recipients, ("x",), ("y",))
     assert attempt.headers == {"x-app": "crm"}
+
+    def test_what_the_old_password_was_told_does_not_suspend_the_new_one(self, make) -> None:
+        dispatcher = make.dispatcher(make.provider())
+        send = use(dispatcher, make)
+        fail(dispatcher, make, code=535, phase=Phase.AUTH)
+        [probe] = dispatcher.probes_due(make.now + 300)
+        dispatcher.replace([make.provider(password="new")], [], DeliveryPolicy(), now=make.now + 301)
+        [fresh] = dispatcher.probes_due(make.now + 301)
+        dispatcher.probed(fresh, None, make.now + 302)
+
+        dispatcher.probed(probe, make.said(535, Phase.AUTH), make.now + 303)
+        dispatcher.finished(send, [make.said(535, Phase.AUTH)], make.now + 303)
+
+        assert dispatcher.statuses(make.now + 303)[0].healthy
