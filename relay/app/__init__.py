@@ -35,6 +35,9 @@ SWITCH_INTERVAL = 0.0005
 """Seconds a thread keeps the interpreter while others want it. At Python's 5 ms the spool's thread, which gives it up
 at every step of SQLite, waits for the event loop ten times as long as for the disk."""
 
+COLLECT = (50_000, 20, 100)
+"""When cycles are looked for. Mail makes next to none: nearly all it allocates is freed at once."""
+
 
 class CannotStart(Exception):
     """The relay cannot start as configured. The text is one sentence with cause and fix."""
@@ -80,6 +83,7 @@ async def _serve(loaded: Loaded, log: Log) -> int:
         raise CannotStart(str(error)) from error
     _announce(relay, log)
     gc.freeze()  # what was imported and built stays for good: the collector need not look at it again
+    gc.set_threshold(*COLLECT)
     reloading = asyncio.create_task(_reload_on(hangup, loaded, relay))
     await stop.wait()
     log.info("stopping")
