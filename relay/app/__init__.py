@@ -101,7 +101,9 @@ def _announce(relay: Relay, log: Log) -> None:
     if relay.capturing:
         log.warning("capture mode: no provider is configured, so mail is kept and shown, and sent nowhere")
         if (example := _example(config)) is not None:
-            log.info(f"try: {example}")
+            # Not a line of the log: off a terminal that is JSON, and its escapes could not be pasted.
+            sys.stdout.write(f"try: {example}\n")
+            sys.stdout.flush()
 
 
 def _example(config: Config) -> str | None:
