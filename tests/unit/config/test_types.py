@@ -73,7 +73,7 @@ def test_what_looks_like_an_ip_address_must_be_one(text: str) -> None:
         ("app.localhost", True),
         ("127.9.9.9", True),
         ("::1", True),
-        ("::ffff:127.0.0.1", False),
+        ("::ffff:127.0.0.1", True),
         ("localhost.example.com", False),
         ("127.0.0.1.example.com", False),
         ("10.0.0.1", False),
