@@ -51,7 +51,13 @@ def message_json(view: MessageView, why: Why, now: float, *, timeline: bool = Fa
         "ended_at": moment(view.ended_at),
         "expires_at": moment(view.expires_at),
     }
-    return shown | ({"timeline": [_event_json(event) for event in view.timeline]} if timeline else {})
+    return shown | ({"timeline": [*map(_event_json, (_arrival(view), *view.timeline))]} if timeline else {})
+
+
+def _arrival(view: MessageView) -> TimelineEvent:
+    """The first thing that happened to every message: it needs no row in the spool."""
+    everybody = tuple(recipient.address for recipient in view.recipients)
+    return TimelineEvent(at=view.received_at, kind="received", recipients=everybody, detail=f"from {view.source}")
 
 
 def _recipient_json(recipient: RecipientView, why: Why, now: float) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def test_show_has_facts_recipients_and_timeline(queue):
     assert recipient[1:6] == ["bob@b.example", "deferred", "primary", "1", "2026-11-18T11:07:10.000Z"]
     assert recipient[6].startswith("451 4.3.0 busy; and ")
     assert ["event", "2026-11-18T11:05:50.000Z", "attempt", "primary", "", "451 4.3.0 busy"] in shown.rows
-    assert json.loads(queue("show", "0b", "--json").out)["timeline"][0]["kind"] == "attempt"
+    assert json.loads(queue("show", "0b", "--json").out)["timeline"][1]["kind"] == "attempt"
 
 
 def test_show_of_what_is_not_there_fails_with_a_sentence(queue):
