@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -122,7 +123,10 @@ class Writer:
 
     def _deliver(self, batch: list[Operation], outcomes: list[Outcome], seconds: float) -> None:
         for operation, (result, error) in zip(batch, outcomes, strict=True):
-            operation.finished(result, error)
+            try:
+                operation.finished(result, error)
+            except Exception as bug:  # of this one: the others' callers wait, too
+                logging.getLogger(__name__).error("internal error after a commit: %s", type(bug).__name__)
         if not self.failure:
             self._observe(Committed(operations=len(batch), seconds=seconds))
 

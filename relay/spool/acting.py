@@ -13,6 +13,7 @@ from typing import Any
 
 import apsw
 
+from relay.db.answers import answer, answer_each
 from relay.db.changes import Change, Kind, apply
 from relay.db.writer import Operation
 from relay.model import Message, MessageId, Owed, TimelineEvent
@@ -23,6 +24,7 @@ from relay.spool.settling import STATES
 from relay.spool.work import Work, ended
 
 CHUNK = 200
+DAMAGED = "is damaged"
 _ENTRIES = """
 SELECT json_group_array(json_array(m.id, m.meta, m.size, m.received_at, m.expires_at, m.body IS NULL,
     (SELECT json_group_array(json_array(part, lane, state, due_at, deadline, owed)) FROM entry WHERE message = m.id)))
@@ -131,6 +133,8 @@ class _Act(Operation):
         self.done: asyncio.Future[Chunk] = asyncio.get_running_loop().create_future()
 
     def finished(self, result: Any, error: Exception | None) -> None:
+        if self._books.again(self, error):
+            return
         if error is None:
             self._land(result)
         if self.done.done():
@@ -155,12 +159,13 @@ def _newest(connection: apsw.Connection) -> int:
 def decide(connection: apsw.Connection, order: Order, numbers: list[int], unclaimed: frozenset[int]) -> Chunk:
     """What the order does to these messages, as changes; nothing is written yet."""
     chunk = Chunk(last=numbers[-1] if numbers else -1)
-    found = json.loads(str(connection.execute(_ENTRIES, (json.dumps(numbers),)).fetchall()[0][0]))
+    found, lost = answer_each(connection, _ENTRIES, numbers)
+    chunk.skipped = {ids.encode(number): DAMAGED for number in lost}
     for row in found:
         try:
             _message(chunk, order, row, row[0] in unclaimed)
         except (ValueError, TypeError, LookupError):
-            chunk.skipped[ids.encode(row[0])] = "is damaged"
+            chunk.skipped[ids.encode(row[0])] = DAMAGED
     return chunk
 
 
@@ -201,7 +206,7 @@ def _entry(
 def _see_who_ended(connection: apsw.Connection, chunk: Chunk) -> None:
     if chunk.cancelled:
         wanted = json.dumps(list(chunk.cancelled))
-        found = json.loads(str(connection.execute(_OUTCOME, (wanted,)).fetchall()[0][0]))
+        found = answer(connection, _OUTCOME, (wanted,))
         chunk.gone = [
             (number, chunk.cancelled[number][0], state, chunk.cancelled[number][1]) for number, state in found
         ]

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 from relay.db.changes import Change
 from relay.db.database import Database
+from relay.db.errors import StorageFull
+from relay.db.writer import Operation
 from relay.events import Observer
 from relay.model import Lease, Owed, QueueEntry, State, Submission
 from relay.ports import Clock, Placement
@@ -92,6 +94,13 @@ class Books:
         if owed.state in (State.QUEUED, State.DEFERRED, State.SCHEDULED):
             self.lanes.add(owed.lane, owed.due_at, owed.deadline)
             self.news.set()
+
+    def again(self, operation: Operation, error: Exception | None) -> bool:
+        """On a full disk, what leads to room gets the space set aside, if there is some left (hazard G4)."""
+        if not isinstance(error, StorageFull) or not self.reserve.give_up():
+            return False
+        self.database.write(operation)
+        return True
 
     def sink(self, arrival: Arrival) -> None:
         """The message did not get into the database: its file goes, and nobody was told of it."""

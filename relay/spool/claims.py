@@ -13,7 +13,8 @@ from typing import Any
 
 import apsw
 
-from relay.db.changes import Change, Kind, apply
+from relay.db.answers import answer, is_damage
+from relay.db.changes import apply
 from relay.model import Body, Lease, QueueEntry, State
 from relay.spool import rows
 from relay.spool.ids import encode
@@ -31,46 +32,90 @@ SELECT json_group_array(json_array(
     (SELECT min(state) FROM past WHERE message = e.message)))
 FROM ({}) AS e CROSS JOIN message AS m ON m.id = e.message
 """
-OF_LANE = _COLUMNS.format(
-    "SELECT * FROM entry WHERE waiting = 1 AND lane = :lane ORDER BY due_at, message, part LIMIT :most"
-)
-PAST_DEADLINE = _COLUMNS.format("SELECT * FROM entry WHERE waiting = 1 ORDER BY deadline, message, part LIMIT :most")
+_LANE_ORDER = "FROM entry WHERE waiting = 1 AND lane = :lane ORDER BY due_at, message, part LIMIT :most"
+_DEADLINE_ORDER = "FROM entry WHERE waiting = 1 ORDER BY deadline, message, part LIMIT :most"
+OF_LANE = _COLUMNS.format(f"SELECT * {_LANE_ORDER}")  # nosec B608
+PAST_DEADLINE = _COLUMNS.format(f"SELECT * {_DEADLINE_ORDER}")  # nosec B608
+# The same entries by what the index alone knows of them, and then one of them.
+_KEYS = "SELECT json_group_array(json_array(message, part, at)) FROM (SELECT message, part, {} AS at {})"
+KEYS = {
+    OF_LANE: _KEYS.format("due_at", _LANE_ORDER),
+    PAST_DEADLINE: _KEYS.format("deadline", _DEADLINE_ORDER),
+}
+_ONE = _COLUMNS.format("SELECT * FROM entry WHERE message = ? AND part = ?")
+_HOLD = "UPDATE entry SET state = ?, waiting = 0 WHERE message = ? AND part = ?"
 BODIES = """
 SELECT id, size - length(prefix), crc, body FROM message WHERE id IN (SELECT value FROM json_each(?))
 """
 
-_LANE, _DUE, _DEADLINE = 2, 4, 5
+_DUE, _DEADLINE, _REST = 4, 5, 9
+AGAIN = 60.0
+"""Seconds until a lane whose entries cannot be leased, since the disk is damaged there, is tried again."""
+
 _HELD = RANK[State.HELD]
 
 
 @dataclass(slots=True)
 class Taken:
-    """What a claim leased: rows as they came, and what is due next in the lanes it looked at."""
+    """What a claim leased: rows as they came, and what is due next in the lanes it looked at.
+
+    `damaged`: what went wrong in reading or leasing, for the log.
+    """
 
     rows: list[list[Any]] = field(default_factory=list)
     overdue: list[list[Any]] = field(default_factory=list)
     next_due: dict[str, float] = field(default_factory=dict)
     deadline: float | None = None
+    damaged: list[str] = field(default_factory=list)
 
 
 def take(connection: apsw.Connection, wanted: Mapping[str, int], overdue: bool, now: float) -> Taken:
     """Lease what is due of so many entries of these lanes, and what is past its deadline."""
     taken = Taken()
     if overdue:
-        found = _rows(connection, PAST_DEADLINE, {"most": OVERDUE + 1})
-        taken.overdue, taken.deadline = _split(found, OVERDUE, _DEADLINE, now)
-        _lease(connection, taken.overdue)
+        taken.overdue, taken.deadline = _take(connection, taken, (PAST_DEADLINE, {}, OVERDUE, _DEADLINE), now)
     for lane, most in wanted.items():
-        found = _rows(connection, OF_LANE, {"lane": lane, "most": most + 1})
-        due, taken.next_due[lane] = _split(found, most, _DUE, now)
-        _lease(connection, due)
+        due, taken.next_due[lane] = _take(connection, taken, (OF_LANE, {"lane": lane}, most, _DUE), now)
         taken.rows += due
     return taken
 
 
-def _rows(connection: apsw.Connection, statement: str, values: dict[str, Any]) -> list[list[Any]]:
-    found: list[list[Any]] = json.loads(str(connection.execute(statement, values).fetchall()[0][0]))
-    return found
+def _take(
+    connection: apsw.Connection, taken: Taken, what: tuple[str, dict[str, Any], int, int], now: float
+) -> tuple[list[list[Any]], float]:
+    """What was leased, and when the next is due. Damage in one lane stops no other (hazard G6)."""
+    statement, values, most, column = what
+    try:
+        found = _rows(connection, taken, statement, {**values, "most": most + 1})
+        due, next_due = _split(found, most, column, now)
+        _lease(connection, due)
+    except Exception as error:
+        if not is_damage(error):
+            raise
+        taken.damaged.append(str(error))
+        return [], now + AGAIN
+    return due, next_due
+
+
+def _rows(connection: apsw.Connection, taken: Taken, statement: str, values: dict[str, Any]) -> list[list[Any]]:
+    try:
+        return list(answer(connection, statement, values))
+    except Exception as error:
+        if not is_damage(error):
+            raise
+        taken.damaged.append(str(error))
+    keys = answer(connection, KEYS[statement], values)
+    return [row for key in keys for row in _one(connection, *key)]
+
+
+def _one(connection: apsw.Connection, number: int, part: int, at: float) -> list[list[Any]]:
+    """One entry. Of one that cannot be read only its key, which `held` takes for damage."""
+    try:
+        return list(answer(connection, _ONE, (number, part)))
+    except Exception as error:
+        if not is_damage(error):
+            raise
+        return [[number, part, None, None, at, at, *[None] * _REST]]
 
 
 def _split(found: list[list[Any]], most: int, column: int, now: float) -> tuple[list[list[Any]], float]:
@@ -104,6 +149,7 @@ def held(row: list[Any], token: int, now: float) -> Held | None:
         best,
     ) = row
     try:
+        _numbers(due_at, deadline, size, received_at, expires_at)
         message = rows.message(encode(number), meta, size, received_at, expires_at, bytes.fromhex(prefix))
         debt = rows.owed(owed, lane, STATES[state], due_at, deadline, message.envelope.recipients)
     except (ValueError, TypeError, LookupError):
@@ -114,19 +160,34 @@ def held(row: list[Any], token: int, now: float) -> Held | None:
     return found
 
 
-def quarantine(row: list[Any]) -> Change:
+def _numbers(*values: object) -> None:
+    if not all(isinstance(value, int | float) for value in values):
+        raise TypeError("not a number")
+
+
+def quarantine(connection: apsw.Connection, row: list[Any]) -> None:
     """A damaged row is held, for people to look at; the rest of the queue goes on (hazard G6)."""
-    number, part, lane, _, due_at, deadline, owed, *_ = row
-    return Change(Kind.REVISE, number, part, lane, _HELD, 0, due_at, deadline, owed)
+    number, part, *_ = row
+    connection.execute(_HOLD, (_HELD, number, part))
 
 
 def bodies(connection: apsw.Connection, numbers: list[int]) -> dict[int, tuple[int, Body | None, bool]]:
     """By number: the size, the body if it is in the row and whole, and whether it should be a file instead."""
     found: dict[int, tuple[int, Body | None, bool]] = {}
-    answer: list[Any] = connection.execute(BODIES, (json.dumps(numbers),)).fetchall()
-    for number, size, crc, data in answer:
+    for number, size, crc, data in _bodies(connection, numbers):
         body = (
-            Body(size=size, data=data) if data is not None and zlib.crc32(data) == crc and len(data) == size else None
+            Body(size=size, data=data)
+            if isinstance(data, bytes) and zlib.crc32(data) == crc and len(data) == size
+            else None
         )
         found[number] = (size, body, data is None)
     return found
+
+
+def _bodies(connection: apsw.Connection, numbers: list[int]) -> list[Any]:
+    """The rows; after a damaged page one by one, so that it costs no other message its body."""
+    try:
+        return connection.execute(BODIES, (json.dumps(numbers),)).fetchall()
+    except apsw.Error:
+        halves = (numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]) if len(numbers) > 1 else ()
+        return [row for half in halves for row in _bodies(connection, half)]

@@ -12,6 +12,7 @@ from typing import Any
 
 import apsw
 
+from relay.db.answers import answer, answer_each
 from relay.model import Envelope, Message, Owed, Source, State
 from relay.ports import Filter, MessageView, Page, QueueStats
 from relay.spool import ids, rows, views
@@ -23,24 +24,39 @@ from relay.spool.settling import RANK, STATES
 _SHOWN = "CASE WHEN e.state = 1 AND e.message IN (SELECT value FROM json_each(:ready)) THEN 0 ELSE e.state END"
 _ASKED = """
     ({t}.received_at < :older OR :older IS NULL)
-    AND (:sender = '' OR lower({t}.meta ->> '$[0]') GLOB :sender)
+    AND (:sender = '' OR lower({meta} ->> '$[0]') GLOB :sender)
     AND (:recipient = '' OR EXISTS (
-        SELECT 1 FROM json_each({t}.meta, '$[1]') AS r WHERE lower(r.value ->> 0) GLOB :recipient))
+        SELECT 1 FROM json_each({meta}, '$[1]') AS r WHERE lower(r.value ->> 0) GLOB :recipient))
 """
-_PAST_PROVIDER = "EXISTS (SELECT 1 FROM json_each({}) AS j WHERE j.value ->> 1 = :provider)"
+
+
+def _json(text: str, otherwise: str = "[]") -> str:
+    """JSON that a flipped bit may have damaged: one such row must not be an error of the whole search (hazard G6)."""
+    return f"iif(json_valid({text}), {text}, '{otherwise}')"
+
+
+def _asked(table: str) -> str:
+    return _ASKED.format(t=table, meta=_json(f"{table}.meta"))
+
+
+def _past_provider(items: str) -> str:
+    return f"EXISTS (SELECT 1 FROM json_each({_json(items)}) AS j WHERE j.value ->> 1 = :provider)"  # nosec B608
+
+
+_DEBT = _json("o.owed", "{}")
 
 LIVE = f"""
 SELECT json_group_array(message) FROM (
     SELECT e.message, min({_SHOWN}) AS shown
     FROM entry AS e CROSS JOIN message AS m ON m.id = e.message
-    WHERE e.message BETWEEN :first AND :last AND {_ASKED.format(t="m")}
+    WHERE e.message BETWEEN :first AND :last AND {_asked("m")}
       AND (:provider = '' OR EXISTS (
           SELECT 1 FROM entry AS o WHERE o.message = e.message AND (
-              o.owed ->> 'pin' = :provider
-              OR EXISTS (SELECT 1 FROM json_each(o.owed, '$.avoid') WHERE value = :provider)
-              OR EXISTS (SELECT 1 FROM json_each(o.owed, '$.refused') WHERE value = :provider)))
+              {_DEBT} ->> 'pin' = :provider
+              OR EXISTS (SELECT 1 FROM json_each({_DEBT}, '$.avoid') WHERE value = :provider)
+              OR EXISTS (SELECT 1 FROM json_each({_DEBT}, '$.refused') WHERE value = :provider)))
         OR EXISTS (SELECT 1 FROM past AS p WHERE p.message = e.message
-                   AND {_PAST_PROVIDER.format("'[' || p.what || ']'")}))
+                   AND {_past_provider("'[' || p.what || ']'")}))
     GROUP BY e.message
     HAVING :states = '[]' OR shown IN (SELECT value FROM json_each(:states))
     ORDER BY e.message LIMIT :most)
@@ -48,9 +64,9 @@ SELECT json_group_array(message) FROM (
 ENDED = f"""
 SELECT json_group_array(id) FROM (
     SELECT h.id FROM history AS h
-    WHERE h.id BETWEEN :first AND :last AND {_ASKED.format(t="h")}
+    WHERE h.id BETWEEN :first AND :last AND {_asked("h")}
       AND (:states = '[]' OR h.state IN (SELECT value FROM json_each(:states)))
-      AND (:provider = '' OR {_PAST_PROVIDER.format("h.past")})
+      AND (:provider = '' OR {_past_provider("h.past")})
     ORDER BY h.id LIMIT :most)
 """  # nosec B608
 LIVE_ROWS = """
@@ -159,7 +175,7 @@ def numbers(
     }
     if statement is ENDED:
         del values["ready"]
-    found: list[int] = _json(connection, statement, values)
+    found: list[int] = answer(connection, statement, values)
     return found
 
 
@@ -168,15 +184,14 @@ def _glob(pattern: str) -> str:
     return pattern.lower().replace("[!", "[^")
 
 
-def _json(connection: apsw.Connection, statement: str, values: Any = ()) -> Any:
-    return json.loads(str(connection.execute(statement, values).fetchall()[0][0]))
-
-
 def load(connection: apsw.Connection, wanted: Sequence[int], ready: str, *, timeline: bool) -> list[MessageView]:
     """These messages as people see them, in the order of their ids."""
-    text, unclaimed = json.dumps(wanted), frozenset(json.loads(ready))
-    found = _json(connection, LIVE_ROWS, (text,)) + _json(connection, ENDED_ROWS, (text,))
-    return [_view(row, unclaimed, timeline) for row in sorted(found, key=lambda row: row[0])]
+    unclaimed = frozenset(json.loads(ready))
+    live, lost = answer_each(connection, LIVE_ROWS, wanted)
+    ended, lost_too = answer_each(connection, ENDED_ROWS, wanted)
+    shown = {row[0]: _view(row, unclaimed, timeline) for row in live + ended}
+    shown |= {number: _damaged(number, 0, 0.0) for number in lost + lost_too}
+    return [shown[number] for number in sorted(shown)]
 
 
 def _view(row: list[Any], unclaimed: frozenset[int], timeline: bool) -> MessageView:
@@ -211,6 +226,6 @@ def _damaged(number: int, size: int, received_at: float) -> MessageView:
 
 def count(connection: apsw.Connection, ready: str) -> tuple[dict[str, int], float | None]:
     """Messages by state, and when the oldest that is on its way was received."""
-    found = _json(connection, STATES_LIVE, {"ready": ready}) | _json(connection, STATES_ENDED)
+    found = answer(connection, STATES_LIVE, {"ready": ready}) | answer(connection, STATES_ENDED)
     oldest: list[Any] = connection.execute(OLDEST).fetchall()
     return {STATES[int(rank)].value: n for rank, n in found.items()}, oldest[0][0] if oldest else None

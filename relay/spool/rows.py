@@ -32,6 +32,11 @@ class Debt:
     leased: bool = False
 
 
+def _decode(text: str) -> Any:
+    """ValueError also for text that a flipped bit made no UTF-8, which is read as surrogates (hazard G6)."""
+    return json.loads(text.encode())
+
+
 # Messages
 
 
@@ -55,7 +60,7 @@ def meta(message: Message) -> str:
 
 def message(id_: MessageId, text: str, size: int, received_at: float, expires_at: float, prefix: bytes) -> Message:
     """The message of a row. ValueError, TypeError, IndexError when the row is damaged."""
-    sender, recipients, flags, ret, envid, kind, listener, client, user = json.loads(text)
+    sender, recipients, flags, ret, envid, kind, listener, client, user = _decode(text)
     envelope = Envelope(
         sender=sender,
         recipients=tuple(
@@ -98,7 +103,10 @@ def details(owed: Owed, everybody: Sequence[Recipient]) -> str:
 
 def owed(text: str, lane: str, state: State, due_at: float, deadline: float, everybody: Sequence[Recipient]) -> Owed:
     """The debt of a row. ValueError, TypeError, IndexError when the row is damaged."""
-    found = json.loads(text)
+    found = _decode(text)
+    lane.encode()
+    if not isinstance(found, dict):
+        raise TypeError("details are an object")
     places = found.pop("to", None)
     recipients = tuple(everybody) if places is None else tuple([everybody[place] for place in places])
     since = found.pop("since", due_at)
@@ -171,7 +179,7 @@ def note(number: int, event: TimelineEvent) -> Change:
 
 def past(text: str) -> list[Past]:
     """What `done` and `note` wrote, as a JSON array."""
-    return [_item(*item) for item in json.loads(text)]
+    return [_item(*item) for item in _decode(text)]
 
 
 def _item(kind: int, provider: str, *rest: Any) -> Past:

@@ -13,6 +13,7 @@ from typing import Any
 
 import apsw
 
+from relay.db.answers import answer
 from relay.db.changes import apply
 from relay.db.errors import StorageFailed, StorageFull
 from relay.db.writer import Operation, Task, vacuum
@@ -35,7 +36,8 @@ VACUUM_PAGES = 256
 FAR = 86400.0
 
 _VOID = """
-UPDATE entry SET waiting = 1, due_at = min(due_at, :now), state = iif(coalesce(owed ->> 'tries', 0) > 0, 2, 0)
+UPDATE entry SET waiting = 1, due_at = min(due_at, :now),
+    state = iif(iif(json_valid(owed), coalesce(owed ->> 'tries', 0), 0) > 0, 2, 0)
 WHERE state = 1
 """
 _WISHED = "UPDATE entry SET state = 4, waiting = 0, wish = '' WHERE wish = ? AND state IN (0, 2)"
@@ -44,8 +46,9 @@ _FAR = "UPDATE entry SET due_at = :now WHERE waiting = 1 AND state <> 3 AND due_
 _STEP = "UPDATE entry SET due_at = due_at - ? WHERE waiting = 1 AND state <> 3"
 _LANES = """
 SELECT json_group_array(json_array(lane, due))
-FROM (SELECT lane, min(due_at) AS due FROM entry WHERE waiting = 1 GROUP BY lane)
+FROM (SELECT CAST(lane AS TEXT) AS lane, min(due_at) AS due FROM entry WHERE waiting = 1 GROUP BY lane)
 """
+_LOST = "UPDATE entry SET state = 4, waiting = 0 WHERE waiting = 1 AND CAST(lane AS BLOB) = ?"
 _DEADLINE = "SELECT min(deadline) FROM entry WHERE waiting = 1"
 _LARGEST = "SELECT max(coalesce((SELECT max(id) FROM message), 0), coalesce((SELECT max(id) FROM history), 0))"
 _LIVE = "SELECT coalesce(sum(size), 0) FROM message"
@@ -93,7 +96,11 @@ def load(connection: apsw.Connection, books: Books) -> None:
 def _first_due(connection: apsw.Connection) -> tuple[list[tuple[str, float]], float]:
     """When each lane is first due, and the first deadline: one scan of an index."""
     deadline = _value(connection, _DEADLINE)
-    return json.loads(_value(connection, _LANES)), NEVER if deadline is None else deadline
+    lanes: list[tuple[str, float]] = answer(connection, _LANES)
+    for lane, _ in lanes:
+        if not lane.isascii():  # a flipped bit: nobody could claim it by that name, so it is held, for people to see
+            connection.execute(_LOST, (lane.encode("utf-8", "surrogateescape"),))
+    return [(lane, due_at) for lane, due_at in lanes if lane.isascii()], NEVER if deadline is None else deadline
 
 
 def learn_lanes(books: Books, first: tuple[list[tuple[str, float]], float]) -> None:

@@ -7,12 +7,14 @@ nothing: a claim comes from memory, a settlement is one row of a commit.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
 import apsw
 
+from relay.db.answers import is_damage
 from relay.db.errors import StorageFailed, StorageFull
 from relay.db.writer import Operation
 from relay.events import MessageEnded
@@ -22,6 +24,8 @@ from relay.spool.books import Books
 from relay.spool.ids import decode, encode
 from relay.spool.leases import NOBODY_ENDED, Held
 from relay.spool.settling import RANK, STATES
+
+_log = logging.getLogger(__name__)
 
 # A settlement must not be lost to a full disk: the mail was sent. It is written again until there is room.
 AGAIN = 1.0
@@ -93,13 +97,19 @@ class Refill(Operation):
         self.landed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def finished(self, result: Any, error: Exception | None) -> None:
+        if self._books.again(self, error):
+            return
         if error is None:
             self._land(result)
+        elif is_damage(error):
+            _log.error("claiming failed: %s; look at the disk and the system's log", error)
         if not self.landed.done():
             self.landed.set_result(None)
 
     def _land(self, taken: claims.Taken) -> None:
         books = self._books
+        for problem in taken.damaged:
+            _log.error("a part of the queue cannot be read: %s; restore the spool from a backup", problem)
         for lane, due_at in taken.next_due.items():
             books.lanes.refresh(lane, due_at)
         if taken.deadline is not None:
@@ -107,7 +117,7 @@ class Refill(Operation):
         for row in taken.rows + taken.overdue:
             held = claims.held(row, next(books.tokens), self._now)
             if held is None:
-                books.database.write(Operation([claims.quarantine(row)]))
+                books.database.write(Operation(task=partial(claims.quarantine, row=row)))
                 continue
             held.overdue = row in taken.overdue
             books.leases[held.lease.token] = held
@@ -142,9 +152,10 @@ class Departure(Operation):
         return found[0][0] if found else None
 
     def finished(self, result: Any, error: Exception | None) -> None:
+        if self._books.again(self, error):
+            return
         if isinstance(error, StorageFull):
-            wait = 0.0 if self._books.reserve.give_up() else AGAIN
-            asyncio.get_running_loop().call_later(wait, self._books.database.write, self)
+            asyncio.get_running_loop().call_later(AGAIN, self._books.database.write, self)
             return
         if error is None:
             self._land(result)
@@ -211,8 +222,8 @@ class _BodyReads:
     async def _answer(self, wanted: dict[int, asyncio.Future[Body | None]]) -> None:
         try:
             found = await self._books.database.work.ask(lambda connection: claims.bodies(connection, list(wanted)))
-        except apsw.Error:
-            found = {}  # a damaged page: each of them is held for people to look at
+        except Exception:  # whatever it is, somebody waits for each of them: it is held for people to look at
+            found = {}
         for number, future in wanted.items():
             size, body, file = found.get(number, (0, None, False))
             if file:

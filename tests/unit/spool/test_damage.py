@@ -1,0 +1,63 @@
+"""A spool with flipped bits: what is damaged is held, everything else is delivered (hazard G6)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import apsw
+import pytest
+
+from relay.model import State
+from relay.ports import Filter
+from relay.spool.ids import decode
+from relay.spool.limits import SpoolLimits
+from tests.contract.spools import Hands, to_lane
+
+
+async def damage(hands: Hands, statement: str, *values: object) -> None:
+    """Change the file behind the spool's back, and open it again."""
+    await hands.spool.close()
+    connection = apsw.Connection(str(hands.path))
+    connection.execute(statement, values)
+    connection.close()
+    await hands.open()
+
+
+DAMAGE = {
+    "no UTF-8 in the envelope": "UPDATE message SET meta = CAST(replace(meta, 'broken', x'ff') AS TEXT)",
+    "no UTF-8 in the debt": "UPDATE entry SET owed = CAST(x'7bff7d' AS TEXT)",
+    "another kind of JSON": "UPDATE entry SET owed = '5'",
+    "no JSON": "UPDATE entry SET owed = '{'",
+    "a size that is none": "UPDATE message SET size = 'large'",
+    "a time that is none": "UPDATE entry SET deadline = ''",
+    "bytes where text was": "UPDATE message SET meta = x'0c0000'",
+    "a state there is none of": "UPDATE entry SET state = 77",
+    "a lane that is no UTF-8": "UPDATE entry SET lane = CAST(x'ff3a31' AS TEXT)",
+}
+
+
+@pytest.mark.parametrize("state", ["waiting", "leased"])
+@pytest.mark.parametrize("what", DAMAGE)
+async def test_G6_a_damaged_row_stops_no_other(hands: Hands, what: str, state: str) -> None:
+    hands.lane = to_lane("a:1", ready=state == "leased")
+    broken, sound = await hands.accept(sender="broken@example.com"), await hands.accept()
+    key = "message" if "entry" in DAMAGE[what] else "id"
+    await damage(hands, f"{DAMAGE[what]} WHERE {key} = ?", decode(broken.id))
+    async with asyncio.timeout(5):
+        assert [lease.entry.message.id for lease in await hands.claim()] == [sound.id]
+        assert await hands.claim() == []
+    for where in (Filter(), Filter(sender="*@*"), Filter(recipient="*"), Filter(provider="p")):
+        found = await hands.spool.find(where, limit=5)
+        assert (sound.id in {shown.id for shown in found.data}) == (not where.provider)
+    acted = await hands.spool.act("hold", Filter(), hands.now)
+    assert sound.id in acted.changed
+    assert await hands.state(broken) is State.HELD
+
+
+async def test_G6_a_body_of_another_type_costs_no_other_its_body(hands: Hands) -> None:
+    await hands.reopen(SpoolLimits(cache=0))
+    broken, sound = await hands.accept(), await hands.accept()
+    await damage(hands, "UPDATE message SET body = 'text' WHERE id = ?", decode(broken.id))
+    async with asyncio.timeout(5):
+        bodies = await asyncio.gather(hands.spool.body(broken.id), hands.spool.body(sound.id))
+    assert bodies[0] is None and bodies[1] is not None
