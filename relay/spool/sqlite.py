@@ -133,7 +133,7 @@ class SqliteSpool:
         return await self._books.database.work.ask(lambda connection: usage.read(connection, now))
 
     async def reserve(self, wanted: Sequence[Reservation]) -> bool:
-        operation = _Reserve(wanted)
+        operation = _Reserve(self._books, wanted)
         self._books.database.write(operation)
         return await operation.durable
 
@@ -165,14 +165,15 @@ class SqliteSpool:
 class _Reserve(Operation):
     """Quota on its way to the disk."""
 
-    __slots__ = ("durable",)
+    __slots__ = ("_books", "durable")
 
-    def __init__(self, wanted: Sequence[Reservation]) -> None:
+    def __init__(self, books: Books, wanted: Sequence[Reservation]) -> None:
         super().__init__([usage.reserve(reservation) for reservation in wanted])
+        self._books = books
         self.durable: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     def finished(self, result: Any, error: Exception | None) -> None:
-        if not self.durable.done():
+        if not self._books.again(self, error) and not self.durable.done():
             self.durable.set_result(error is None)
 
 

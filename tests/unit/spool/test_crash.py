@@ -15,13 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from relay.db.errors import StorageFull
 from relay.events import SpoolFailed
-from relay.model import State
+from relay.model import Reservation, State
 from relay.ports import Filter
 from relay.spool.bodies import INLINE
 from relay.spool.limits import SpoolLimits
 from relay.spool.sqlite import free_bytes
-from tests.contract.spools import Hands, delivered, finished, owes
+from tests.contract.spools import Hands, delivered, finished, owes, to_lane
 from tests.support import need
 from tests.unit.db.disks import Disk
 
@@ -124,6 +125,37 @@ async def test_G4_a_full_disk_is_452_and_recovers_alone(small_disk: Path) -> Non
     await hands.spool.maintain(hands.now)
     assert await hands.spool.accept([hands.submission(data=b"x" * 20_000)]) is None
     await hands.spool.close()
+
+
+async def test_G4_a_full_disk_lets_out_what_waits(small_disk: Path) -> None:
+    hands = Hands("sqlite", small_disk)
+    hands.free = free_bytes(small_disk)
+    hands.lane = to_lane("a:1", ready=False)
+    await hands.open(SpoolLimits(low_disk=0))
+    hands.free = 1 << 40
+    assert await hands.spool.accept([hands.submission(data=b"x" * 20_000) for _ in range(100)]) is None
+    fill(small_disk / "ballast")
+    leases = await hands.claim()
+    assert len(leases) == 100, "leasing gets what was set aside"
+    assert await hands.spool.reserve([Reservation(id=1, provider="p", amount=1, at=hands.now, periods=())])
+    assert await hands.settle(*[delivered(lease) for lease in leases]) == {lease.token for lease in leases}
+    await hands.spool.close()
+
+
+@pytest.mark.parametrize("what", ["reserve", "cancel"])
+async def test_G4_limits_and_operators_get_what_was_set_aside(disk: Disk, hands: Hands, what: str) -> None:
+    hands.lane = to_lane("a:1", ready=False)
+    message = await hands.accept()
+    disk.full = True
+    aside = hands.path.with_name("spool.db.reserve")
+    assert aside.exists()
+    if what == "cancel":
+        with pytest.raises(StorageFull):
+            await hands.spool.act("cancel", Filter(id=message.id), hands.now)
+    else:
+        assert not await hands.spool.reserve([Reservation(id=1, provider="p", amount=1, at=hands.now, periods=())])
+    assert not aside.exists(), "it was tried again in what was set aside"
+    disk.full = False
 
 
 async def test_G4_a_large_body_on_a_full_disk_is_an_error_of_its_own(small_disk: Path) -> None:
