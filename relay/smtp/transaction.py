@@ -55,16 +55,20 @@ class Result(NamedTuple):
 
 
 class Transaction:
-    """One shipment on one connection. `heard`: replies to it but 421; if 0 at its end, it was never looked at."""
+    """One shipment on one connection.
 
-    __slots__ = ("answers", "heard", "lines", "phase", "reply", "shipment", "step", "uncertain")
+    `doubtful`: it ended before its body, and nothing proved that what was heard was said to it: on a connection that
+    carried others before, it may have been a late reply or good-bye to those (hazard F6). No copy of it is anywhere.
+    """
+
+    __slots__ = ("answers", "doubtful", "lines", "phase", "reply", "shipment", "step", "uncertain")
 
     def __init__(self, shipment: Shipment, lines: list[bytes]) -> None:
         self.shipment = shipment
         self.lines = lines
         self.step = Step.MAIL
         self.answers: list[Reply] = []
-        self.heard = 0
+        self.doubtful = False
         self.phase: Phase | None = None
         self.reply: Reply | None = None
         self.uncertain = False
@@ -161,6 +165,7 @@ class Dialogue:
         self.due = None
         for transaction in cut:
             transaction.uncertain = transaction.step is Step.DOT
+            transaction.doubtful = transaction.step not in _IN_STEP
             if transaction.step < Step.VOID:
                 transaction.conclude(_PHASE[transaction.step], None)
             transaction.step = Step.ENDED
@@ -174,6 +179,7 @@ class Dialogue:
         transaction = self._line[0]
         self.heard += 1
         if reply.code == 421:
+            transaction.doubtful = transaction.step not in _IN_STEP
             transaction.conclude(_PHASE[transaction.step], reply)
             transaction.step = Step.ENDED
             self.trouble = f"closed the connection: {reply}"
@@ -181,7 +187,6 @@ class Dialogue:
             self._lose_step(f"answered {_PHASE[transaction.step].upper()} with: {reply}")
             return
         else:
-            transaction.heard += 1
             _HANDLERS[transaction.step](self, transaction, reply)
         if transaction.step is Step.ENDED:
             self.due = None
@@ -200,28 +205,30 @@ class Dialogue:
     def _on_mail(self, transaction: Transaction, reply: Reply) -> None:
         if reply.code >= 400:
             transaction.conclude(Phase.MAIL, reply)
-            if not self._pipelining:
-                self._reset(transaction)
-                return
         transaction.step = Step.RCPT
-        if not self._pipelining:
+        if self._pipelining:
+            return
+        if transaction.phase is None:
             self.out.append(transaction.lines[1])
+        else:
+            self._say_data(transaction)
 
     def _on_rcpt(self, transaction: Transaction, reply: Reply) -> None:
         transaction.answers.append(reply)
         count = len(transaction.answers)
         if count == len(transaction.shipment.recipients):
-            self._envelope_answered(transaction)
+            if self._pipelining:
+                transaction.step = Step.DATA
+            else:
+                self._say_data(transaction)
         elif not self._pipelining:
             self.out.append(transaction.lines[count + 1])
 
-    def _envelope_answered(self, transaction: Transaction) -> None:
+    def _say_data(self, transaction: Transaction) -> None:
+        """In lock-step. Also when nobody is left: a 250 to that tells that a refusal was meant for something else,
+        which the 250 to RSET cannot (hazard F6)."""
         transaction.step = Step.DATA
-        if not self._pipelining:
-            if _wanted(transaction):
-                self.out.append(_DATA)
-            else:
-                self._reset(transaction)
+        self.out.append(_DATA)
 
     def _on_data(self, transaction: Transaction, reply: Reply) -> None:
         if reply.code >= 400:

@@ -32,10 +32,14 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """These very bytes: garbage, half a reply, two replies. `pause`: seconds between single bytes (a drip)."""
+    """These very bytes: garbage, half a reply, two replies. `pause`: seconds between single bytes (a drip).
+
+    `granted`: the usual reply is among them, so the command takes effect.
+    """
 
     data: bytes
     pause: float = 0.0
+    granted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +289,7 @@ class _Session:
         """Act as scripted, else as usual. True: it was scripted and the command is not granted."""
         action = self._up.action(phase)
         await self._act(action or usual)
-        granted = isinstance(action, Say) and action.code < 400
+        granted = (isinstance(action, Say) and action.code < 400) or (isinstance(action, Raw) and action.granted)
         return action is not None and not granted
 
     async def _act(self, action: Action | None) -> None:

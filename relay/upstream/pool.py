@@ -97,8 +97,8 @@ class Pool:
         return job
 
     def ended(self, conversation: Conversation, job: Job, transaction: Transaction, reason: str) -> None:
-        if transaction.heard == 0 and not (job.first or job.again or self._closed):
-            # The connection had ended before the upstream looked at this one: no fault of the mail's (hazard F1).
+        if transaction.doubtful and not (job.first or job.again or self._closed):
+            # The end of a connection that served others: no fault of this mail's (hazards F1, F6).
             job.again = True
             self._again.append(job)
             return
