@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator
 from random import Random
 
 from relay.api.sockets import CannotListen
-from relay.app.build import delivery_policy, spool_limits
+from relay.app.build import configured, delivery_policy, spool_limits
 from relay.app.running import Relay
 from relay.config import build
 from relay.config.load import ConfigError, Loaded, load
@@ -27,7 +27,7 @@ from relay.db.errors import SpoolError
 from relay.delivery.dispatcher import Dispatcher
 from relay.events import ConfigurationReloaded, nobody
 from relay.listener.settings import ListenerError
-from relay.observe.log import Log, configure
+from relay.observe.log import Log
 from relay.ports import Desk, Explain
 from relay.spool.sqlite import SqliteSpool
 
@@ -45,8 +45,7 @@ class CannotStart(Exception):
 
 def run(loaded: Loaded) -> int:
     """Run until SIGTERM or SIGINT; the exit code. Raises CannotStart."""
-    settings = loaded.config.log
-    log = configure(settings.level, settings.format, settings.redact)
+    log = configured(loaded.config)
     sys.setswitchinterval(SWITCH_INTERVAL)
     os.umask(0o077)
     _raise_descriptors()

@@ -11,6 +11,7 @@ from relay.delivery.circuit import CircuitPolicy
 from relay.delivery.policy import BouncePolicy, DeliveryPolicy, Uncertain
 from relay.delivery.retry import NEVER, RetryPolicy
 from relay.listener.settings import Settings, User
+from relay.observe.log import Log, configure
 from relay.spool.limits import SpoolLimits
 
 LOW_DISK = 512 * 1024 * 1024
@@ -76,3 +77,8 @@ def spool_limits(config: Config) -> SpoolLimits:
 def header_names(config: Config) -> frozenset[str]:
     """Lower-case names of the headers that routes match on."""
     return frozenset(name.lower() for route in config.routes for name in route.match.header)
+
+
+def configured(config: Config) -> Log:
+    """The log as the configuration wants it."""
+    return configure(config.log.level, config.log.format, config.log.redact)

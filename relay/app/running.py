@@ -17,7 +17,7 @@ from relay.api.app import create_app
 from relay.api.parts import ApiParts, Readiness
 from relay.api.server import HttpServer
 from relay.api.sockets import control_socket, tcp_socket
-from relay.app.build import delivery_policy, listener_settings, spool_limits
+from relay.app.build import configured, delivery_policy, listener_settings, spool_limits
 from relay.app.upkeep import Upkeep
 from relay.app.uptime import Uptime
 from relay.config import build
@@ -209,15 +209,20 @@ class Relay:
         """Put a valid configuration in force, all of it but what needs a restart. ListenerError keeps the old one."""
         config = loaded.config
         restart = build.restart_needed(self.config, config)
-        kept = {name: getattr(self.config, name) for name in ("hostname", "spool", "http", "control")}
-        config = config.model_copy(update=kept)
-        routes = build.routes(config)
+        config = build.without_restart(self.config, config)
         await self._relisten(config)
         self._providers = {provider.name: provider for provider in build.providers(config)}
         self._dispatcher.replace(
-            self._providers.values(), routes, delivery_policy(config), now=time.time(), capture=self.capturing
+            self._providers.values(),
+            build.routes(config),
+            delivery_policy(config),
+            now=time.time(),
+            capture=self.capturing,
         )
         self._spool.limits = spool_limits(config)
+        if config.log != self.config.log:
+            self._log = configured(config)
+            self._log_observer = LogObserver(self._log)
         self.config = config
         await self._transport.replace(tuple(self._providers.values()))
         self._spool.wake()

@@ -103,3 +103,11 @@ def restart_needed(old: schema.Config, new: schema.Config) -> tuple[str, ...]:
         "control": old.control_path != new.control_path,
     }
     return tuple(name for name, changed in differs.items() if changed)
+
+
+def without_restart(old: schema.Config, new: schema.Config) -> schema.Config:
+    """The new configuration as far as a reload can put it in force: the rest is as it was."""
+    spool = new.spool.model_copy(update={"url": old.spool.url})
+    return new.model_copy(
+        update={"hostname": old.hostname, "spool": spool, "http": old.http, "control": old.control_path}
+    )

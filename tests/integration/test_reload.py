@@ -46,6 +46,19 @@ def test_providers_listeners_and_limits_change_without_a_restart(relay: MAKE, le
     assert one.metric("relay_provider_healthy", provider="two") == 1
 
 
+def test_log_and_room_of_the_spool_change_without_a_restart(relay: MAKE) -> None:
+    one = relay(log={"level": "info", "format": "json"}).start()
+    one.config["log"] = {"level": "info", "format": "json", "redact": True}
+    one.config["spool"]["max_size"] = "1MiB"
+    one.reload()
+    send(one.door, ["you@example.com"], letter())
+    accepted = until(lambda: one.events("message accepted"), 5, "it is logged")
+    assert accepted[-1]["to"] == ["y…@example.com"]
+    with smtp(one.door) as client:
+        code, text = client.mail("app@client.test", ["SIZE=2000000"])
+    assert (code, text[:5]) == (452, b"4.3.1")
+
+
 def test_listener_added_and_removed(relay: MAKE) -> None:
     one = relay().start()
     extra = relay().smtp_port
