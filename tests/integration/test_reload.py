@@ -55,6 +55,7 @@ def test_log_and_room_of_the_spool_change_without_a_restart(relay: MAKE) -> None
     accepted = until(lambda: one.events("message accepted"), 5, "it is logged")
     assert accepted[-1]["to"] == ["y…@example.com"]
     with smtp(one.door) as client:
+        client.ehlo()
         code, text = client.mail("app@client.test", ["SIZE=2000000"])
     assert (code, text[:5]) == (452, b"4.3.1")
 
