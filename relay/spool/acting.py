@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import apsw
@@ -24,12 +25,16 @@ from relay.spool.settling import STATES
 from relay.spool.work import Work, ended
 
 CHUNK = 200
+STRETCH = 5000
+"""Entries that one transaction looks through: a search that finds little must not keep commits waiting for the rest."""
+
 DAMAGED = "is damaged"
 _ENTRIES = """
 SELECT json_group_array(json_array(m.id, m.meta, m.size, m.received_at, m.expires_at, m.body IS NULL,
     (SELECT json_group_array(json_array(part, lane, state, due_at, deadline, owed)) FROM entry WHERE message = m.id)))
 FROM message AS m WHERE m.id IN (SELECT value FROM json_each(?))
 """
+_STRETCH = "SELECT message FROM entry WHERE message BETWEEN ? AND ? ORDER BY message LIMIT 1 OFFSET ?"
 _OUTCOME = "SELECT json_group_array(json_array(id, state)) FROM history WHERE id IN (SELECT value FROM json_each(?))"
 
 
@@ -73,10 +78,11 @@ class Acting:
         skipped: dict[str, str] = {}
         last = -1
         while last < newest:
-            chunk = await self._chunk(order, where, range(last + 1, newest + 1), dry_run)
+            end = await self._books.database.desk.ask(partial(_stretch, first=last + 1, newest=newest))
+            chunk = await self._chunk(order, where, range(last + 1, end + 1), dry_run)
             changed += [ids.encode(number) for number in chunk.changed]
             skipped |= chunk.skipped
-            last = chunk.last if chunk.last >= 0 else newest
+            last = chunk.last if chunk.last >= 0 else end
         return Acted(changed=tuple(changed), skipped=skipped)
 
     async def _chunk(self, order: Order, where: Filter, span: range, dry_run: bool) -> Chunk:
@@ -154,6 +160,12 @@ class _Act(Operation):
 def _newest(connection: apsw.Connection) -> int:
     found: list[Any] = connection.execute("SELECT coalesce(max(message), -1) FROM entry").fetchall()
     return int(found[0][0])
+
+
+def _stretch(connection: apsw.Connection, first: int, newest: int) -> int:
+    """The last message to look at in one go."""
+    found: list[Any] = connection.execute(_STRETCH, (first, newest, STRETCH)).fetchall()
+    return int(found[0][0]) if found else newest
 
 
 def decide(connection: apsw.Connection, order: Order, numbers: list[int], unclaimed: frozenset[int]) -> Chunk:
