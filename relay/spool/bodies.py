@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
+from relay.db.errors import SpoolError
 from relay.db.files import private_folder, sync_folder
 from relay.model import Body, MessageId
 from relay.spool.limits import KiB
@@ -49,6 +50,13 @@ class BodyFiles:
         for message in messages:
             with contextlib.suppress(OSError):
                 (self.folder / message).unlink()
+
+
+def refuse_strays(database: Path, folder: Path) -> None:
+    """Raise SpoolError for bodies whose database is gone: to a new one they would all be orphans, and be removed."""
+    if (database.exists() and database.stat().st_size) or not folder.is_dir() or not any(folder.iterdir()):
+        return
+    raise SpoolError(f"{folder} holds bodies of mail, but {database} is missing or empty; restore it or move both away")
 
 
 class Collector:

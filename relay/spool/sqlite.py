@@ -20,7 +20,7 @@ from relay.model import Appetite, Body, Lease, MessageId, Reply, Reservation, Se
 from relay.ports import Acted, BodyWriter, Clock, Filter, MessageView, Page, Placement, QueueStats
 from relay.spool import upkeep, usage
 from relay.spool.acting import Acting
-from relay.spool.bodies import BodyCache, BodyFiles
+from relay.spool.bodies import BodyCache, BodyFiles, refuse_strays
 from relay.spool.books import Books
 from relay.spool.desk import Looking
 from relay.spool.ids import IdSource
@@ -57,6 +57,7 @@ class SqliteSpool:
         `free`: bytes left on the disk; measured when not given. Beside `path` lie `.lock`, `.reserve` and `.bodies/`.
         """
         limits = limits or SpoolLimits()
+        refuse_strays(path, path.with_name(path.name + ".bodies"))
         database = Database(path)
         try:
             measure = free or partial(free_bytes, database.path.parent)

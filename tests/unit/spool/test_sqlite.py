@@ -231,6 +231,25 @@ async def test_bodies_that_a_crash_left_are_removed_at_start(hands: Hands) -> No
     assert kept.body.path.exists()
 
 
+@pytest.mark.parametrize("gone", ["missing", "empty"])
+async def test_G6_bodies_outlive_a_lost_database(hands: Hands, gone: str) -> None:
+    """Who moves a damaged database away and restores it later still needs them."""
+    _, kept = await large(hands)
+    await hands.spool.accept([kept])
+    await hands.spool.close()
+    backup = hands.path.rename(hands.path.with_name("away"))
+    if gone == "empty":
+        hands.path.touch()
+    for _ in range(2):
+        with pytest.raises(SpoolError, match=r"holds bodies of mail, but .* restore it or move both away"):
+            await hands.open()
+    assert kept.body.path.exists()
+    backup.rename(hands.path)
+    await hands.open()
+    body = await hands.spool.body(kept.message.id)
+    assert body is not None and body.path == kept.body.path
+
+
 @pytest.mark.parametrize("damage", ["missing", "short"])
 async def test_G6_a_damaged_body_file_is_none(hands: Hands, damage: str) -> None:
     _, submission = await large(hands)
