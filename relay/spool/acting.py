@@ -25,7 +25,7 @@ from relay.spool.settling import STATES
 from relay.spool.work import Work, ended
 
 CHUNK = 200
-STRETCH = 5000
+STRETCH = 2000
 """Entries that one transaction looks through: a search that finds little must not keep commits waiting for the rest."""
 
 DAMAGED = "is damaged"

@@ -8,15 +8,14 @@ import apsw
 
 from relay.ports import Filter
 from relay.spool.acting import STRETCH
-from tests.contract.spools import Hands, each_to_its_own
+from tests.contract.spools import Hands, to_lane
 
 
 async def test_a_search_that_finds_nothing_keeps_no_commit_waiting(hands: Hands) -> None:
     """An action looks for its mail in stretches, or one that fits nothing would hold the writer for the whole queue."""
-    hands.lane = each_to_its_own
-    everybody = [f"r{n}@example.com" for n in range(STRETCH // 10)]
-    for _ in range(25):
-        await hands.accept(*everybody)
+    hands.lane = to_lane("a:1", ready=False)
+    for _ in range(5):
+        assert await hands.spool.accept([hands.submission() for _ in range(STRETCH // 2)]) is None
     steps: list[int] = []
     writer: Any = hands.spool._books.database._connection  # type: ignore[attr-defined]
     writer.trace_v2(apsw.SQLITE_TRACE_PROFILE, lambda e: steps.append(e["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"]))

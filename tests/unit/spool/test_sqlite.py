@@ -233,7 +233,6 @@ async def test_bodies_that_a_crash_left_are_removed_at_start(hands: Hands) -> No
 
 @pytest.mark.parametrize("gone", ["missing", "empty"])
 async def test_G6_bodies_outlive_a_lost_database(hands: Hands, gone: str) -> None:
-    """Who moves a damaged database away and restores it later still needs them."""
     _, kept = await large(hands)
     await hands.spool.accept([kept])
     await hands.spool.close()
