@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from relay.db.errors import SpoolError
-from relay.db.files import private_folder, sync_folder
+from relay.db.files import private_folder, refused, sync_folder
 from relay.model import Body, MessageId
 from relay.spool.limits import KiB
 
@@ -27,6 +27,10 @@ class BodyFiles:
 
     def __init__(self, folder: Path) -> None:
         private_folder(folder)
+        try:
+            folder.chmod(0o700)  # unlike the spool's folder it holds nothing else, whoever made it (hazard H13)
+        except OSError as error:
+            raise refused(folder, error) from error
         self.folder = folder
         self.loose: set[MessageId] = set()
 

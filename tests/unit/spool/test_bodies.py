@@ -121,6 +121,14 @@ async def test_H13_a_link_is_not_written_through(tmp_path: Path) -> None:
     assert not (tmp_path / "victim").exists()
 
 
+def test_H13_a_folder_that_others_could_write_is_closed_to_them(tmp_path: Path) -> None:
+    folder = tmp_path / "bodies"
+    folder.mkdir()
+    folder.chmod(0o777)
+    BodyFiles(folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
 def test_H13_a_linked_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     os.symlink(tmp_path / "real", tmp_path / "bodies")  # noqa: PTH211
