@@ -58,9 +58,14 @@ class BodyFiles:
 
 def refuse_strays(database: Path, folder: Path) -> None:
     """Raise SpoolError for bodies whose database is gone: to a new one they would all be orphans, and be removed."""
-    if (database.exists() and database.stat().st_size) or not folder.is_dir() or not any(folder.iterdir()):
-        return
-    raise SpoolError(f"{folder} holds bodies of mail, but {database} is missing or empty; restore it or move both away")
+    try:
+        alone = not (database.exists() and database.stat().st_size) and folder.is_dir() and any(folder.iterdir())
+    except OSError:
+        return  # no permission: who opens the database says so
+    if alone:
+        raise SpoolError(
+            f"{folder} holds bodies of mail, but {database} is missing or empty; restore it or move both away"
+        )
 
 
 class Collector:

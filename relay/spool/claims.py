@@ -34,8 +34,8 @@ FROM ({}) AS e CROSS JOIN message AS m ON m.id = e.message
 """
 _LANE_ORDER = "FROM entry WHERE waiting = 1 AND lane = :lane ORDER BY due_at, message, part LIMIT :most"
 _DEADLINE_ORDER = "FROM entry WHERE waiting = 1 ORDER BY deadline, message, part LIMIT :most"
-OF_LANE = _COLUMNS.format(f"SELECT * {_LANE_ORDER}")  # nosec B608
-PAST_DEADLINE = _COLUMNS.format(f"SELECT * {_DEADLINE_ORDER}")  # nosec B608
+OF_LANE = _COLUMNS.format(f"SELECT * {_LANE_ORDER}")
+PAST_DEADLINE = _COLUMNS.format(f"SELECT * {_DEADLINE_ORDER}")
 # The same entries by what the index alone knows of them, and then one of them.
 _KEYS = "SELECT json_group_array(json_array(message, part, at)) FROM (SELECT message, part, {} AS at {})"
 KEYS = {
