@@ -97,11 +97,11 @@ def _handshake(provider: Provider, error: BaseException) -> str:
     return f"the TLS handshake failed: {reason or printable(str(error).encode(errors='replace')) or 'connection lost'}"
 
 
-def silent(provider: Provider, phase: Phase, error: BaseException) -> Failure:
-    """No reply: the connection ended, or time ran out."""
+def silent(provider: Provider, phase: Phase, error: BaseException, *, encrypted: bool = False) -> Failure:
+    """No reply: the connection ended, or time ran out. `encrypted`: it began with TLS."""
     late = isinstance(error, TimeoutError)
     text = "did not answer in time" if late else "closed the connection"
-    if phase is Phase.BANNER:
+    if phase is Phase.BANNER and not encrypted:
         text += " instead of greeting: if this port begins with TLS, use tls: implicit"
     return failed(phase, 421, "4.4.2", f"{provider.host} port {provider.port} {text} ({phase.upper()})")
 

@@ -130,7 +130,7 @@ class _Introduction:
         cause = error.__cause__ or error
         if implicit and not isinstance(cause, aiosmtplib.SMTPException):
             return insecure(self._provider, cause)
-        return silent(self._provider, Phase.BANNER, error)
+        return silent(self._provider, Phase.BANNER, error, encrypted=implicit)
 
     async def _hello(self) -> Failure | None:
         client = self._connected

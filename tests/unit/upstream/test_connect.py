@@ -271,6 +271,15 @@ async def test_tls_on_a_plain_port_and_the_reverse(
         assert_deferred(outcome, Phase.BANNER, "use tls: implicit")
 
 
+async def test_silence_inside_tls_is_no_wrong_port(
+    transport: SmtpTransport, provider_for: ProviderFor, authority: Authority
+) -> None:
+    async with ScriptedUpstream({"connect": Stall()}, tls="implicit", context=authority.context()) as upstream:
+        outcome = await sent(transport, provider_for(upstream, ca_file=authority.ca_file, timeouts=QUICK))
+    assert_deferred(outcome, Phase.BANNER, "did not answer in time")
+    assert "implicit" not in outcome.reply.text
+
+
 async def test_a_ca_file_that_is_none_is_named(
     transport: SmtpTransport, provider_for: ProviderFor, tmp_path: Path
 ) -> None:
