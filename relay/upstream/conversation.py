@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from pathlib import Path
 from typing import Protocol
 
 from relay.model import DeliveryOutcome, Provider, Shipment
@@ -16,6 +17,8 @@ from relay.upstream.content import Content
 
 QUIT_SECONDS = 5.0
 CHUNK = 262_144
+AT_ONCE = 65_536
+"""A body up to this size is written with its dot. The dot of a larger one waits until the socket has taken the body."""
 
 
 class Job:
@@ -166,16 +169,22 @@ class Conversation(asyncio.Protocol):
 
     def _write_body(self) -> None:
         content = self._jobs[0].content
-        self._dialogue.out += content.parts
-        if content.path is None:
+        if content.path is None and content.size <= AT_ONCE:
+            self._dialogue.out += content.parts
             self._dialogue.body_written()
         else:
-            self._stream = self._loop.create_task(self._write_file(self._jobs[0], content))
+            self._stream = self._loop.create_task(self._write_long(self._jobs[0], content))
 
-    async def _write_file(self, job: Job, content: Content) -> None:
-        """Chunk by chunk, as fast as the upstream takes them; uvloop has no sendfile (L18)."""
+    async def _write_long(self, job: Job, content: Content) -> None:
+        """Chunk by chunk, as fast as the upstream takes them; uvloop has no sendfile (L18).
+
+        Until the socket has all of it no dot is written: what is lost while it waits here is certainly lost (F2).
+        """
         try:
             await self._copy(content)
+            self._transport.set_write_buffer_limits(high=1)  # not 0: TLS transports never come back from that
+            await self._drained()
+            self._transport.set_write_buffer_limits()
         except OSError as error:
             self._stream = None
             self._jobs.popleft()
@@ -188,9 +197,15 @@ class Conversation(asyncio.Protocol):
         self.advance()
 
     async def _copy(self, content: Content) -> None:
-        if content.path is None:
-            return
-        file = await asyncio.to_thread(content.path.open, "rb")
+        for part in content.parts:
+            for start in range(0, len(part), AT_ONCE):
+                self._transport.write(part[start : start + AT_ONCE])
+                await self._drained()
+        if content.path is not None:
+            await self._copy_file(content, content.path)
+
+    async def _copy_file(self, content: Content, path: Path) -> None:
+        file = await asyncio.to_thread(path.open, "rb")
         try:
             left, last = content.rest, b""
             await asyncio.to_thread(file.seek, content.offset)

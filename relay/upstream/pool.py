@@ -40,7 +40,7 @@ class Pool:
         self._idle: dict[Conversation, None] = {}
         self._riding: dict[Conversation, None] = {}
         self._opening: set[asyncio.Task[None]] = set()
-        self._respite = 0.0
+        self._respite: asyncio.TimerHandle | None = None
         self._retired = False
         self._closed = False
 
@@ -71,6 +71,7 @@ class Pool:
         """QUIT where nothing is on the wire, cut the rest, fail what waits."""
         self.retire()
         self._closed = True
+        self._end_respite()
         self._fail(Failure(phase=Phase.CONNECT, reply=CLOSING))
         for task in self._opening:
             task.cancel()
@@ -147,7 +148,7 @@ class Pool:
         allowed = self._limit - len(self._open) - len(self._opening)
         if not self._open:
             allowed = min(allowed, 1 - len(self._opening))  # one attempt decides before others are made
-        elif asyncio.get_running_loop().time() < self._respite and not self._again:
+        elif self._respite is not None and not self._again:
             allowed = 0
         for _ in range(min(wanted, allowed)):
             task = asyncio.get_running_loop().create_task(self._connect())
@@ -171,7 +172,7 @@ class Pool:
             return
         conversation = Conversation(self, made.transport, made.offer)
         self._open.add(conversation)
-        self._respite = 0.0
+        self._end_respite()
         conversation.start()
         self._grow()
 
@@ -186,11 +187,22 @@ class Pool:
         if not self._open:
             self._fail(failure)
             return
-        self._respite = asyncio.get_running_loop().time() + RESPITE
+        self._end_respite()
+        self._respite = asyncio.get_running_loop().call_later(RESPITE, self._respite_over)
         self._waiting.extendleft(reversed(self._again))
         self._again.clear()
         for conversation in (*self._idle, *self._riding):
             conversation.advance()
+
+    def _respite_over(self) -> None:
+        """Those at work may be so for long: what waits behind them tries again."""
+        self._respite = None
+        self._grow()
+
+    def _end_respite(self) -> None:
+        if self._respite is not None:
+            self._respite.cancel()
+            self._respite = None
 
     def _fail(self, failure: Failure) -> None:
         for job in self._drained():
