@@ -160,12 +160,6 @@ def rewrite(head: bytes, *, header_from: str = "", reply_to: str = "") -> bytes:
     return head
 
 
-def remove_header(head: bytes, name: str) -> bytes:
-    """`head` without any field of this name."""
-    end = _end(head)
-    return _fields(name).sub(b"", head[:end]) + head[end:]
-
-
 @lru_cache(maxsize=64)
 def _fields(name: str) -> re.Pattern[bytes]:
     return re.compile(

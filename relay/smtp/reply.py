@@ -21,7 +21,6 @@ MAX_OWN: Final = 510  # RFC 5321 4.5.3.1.5, without CRLF
 
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)", re.ASCII)  # RFC 3463 section 2
-_KEYWORD = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)[ =]?(.*)")
 
 
 class ParsedReply(NamedTuple):
@@ -132,17 +131,3 @@ def format_reply(reply: Reply) -> bytes:
     if not line.isprintable():
         line = _escaped(line)
     return line.encode("ascii", "backslashreplace")[:MAX_OWN] + b"\r\n"
-
-
-def ehlo_extensions(lines: Sequence[bytes]) -> dict[str, str]:
-    """Keywords in capitals to their parameters, of the lines of an EHLO reply; the first line is the greeting.
-
-    `AUTH=LOGIN`, an old form some still send besides the right one, is merged into AUTH.
-    """
-    extensions: dict[str, str] = {}
-    for line in lines[1:]:
-        found = _KEYWORD.fullmatch(printable(line).strip())
-        if found:
-            keyword, parameters = found[1].upper(), found[2].strip()
-            extensions[keyword] = " ".join(filter(None, (extensions.get(keyword, ""), parameters)))
-    return extensions

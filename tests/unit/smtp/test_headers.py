@@ -12,7 +12,6 @@ from relay.smtp.headers import (
     message_id_header,
     protocol,
     received_line,
-    remove_header,
     rewrite,
     rfc5322_date,
     scan,
@@ -193,11 +192,6 @@ def test_rewrite_encodes_names(value, name):
 )
 def test_H1_rewrite_quotes_and_never_injects(value, field):
     assert rewrite(b"From: a\r\n\r\n", header_from=value) == field + b"\r\n"
-
-
-def test_remove_header():
-    head = b"X-Relay-Identity: a\r\n b\r\nTo: x\r\nx-relay-identity : c\r\n\r\nX-Relay-Identity: body\r\n"
-    assert remove_header(head, "X-Relay-Identity") == b"To: x\r\n\r\nX-Relay-Identity: body\r\n"
 
 
 def test_E1_E6_white_space_before_the_colon_hides_no_field():

@@ -3,7 +3,7 @@
 import pytest
 
 from relay.model import Reply
-from relay.smtp.reply import MAX_LINE, ParsedReply, ProtocolError, ReplyParser, ehlo_extensions, format_reply
+from relay.smtp.reply import MAX_LINE, ProtocolError, ReplyParser, format_reply
 
 
 def parse(data: bytes) -> list[Reply]:
@@ -95,22 +95,6 @@ def test_A5_the_error_echoes_nothing_raw():
         parse(b"\x1b]0;evil\x07" + b"z" * 500 + b"\r\n")
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 200
-
-
-def test_ehlo_lines_and_extensions():
-    raw = (
-        b"250-mx.example greets you\r\n250-SIZE 35882577\r\n250-auth LOGIN PLAIN\r\n250-AUTH=LOGIN\r\n250 8BITMIME\r\n"
-    )
-    (parsed,) = ReplyParser().read(raw)
-    assert isinstance(parsed, ParsedReply)
-    assert parsed.lines[0] == b"mx.example greets you"
-    assert ehlo_extensions(parsed.lines) == {"SIZE": "35882577", "AUTH": "LOGIN PLAIN LOGIN", "8BITMIME": ""}
-
-
-def test_ehlo_of_one_line_has_no_extensions():
-    assert ehlo_extensions((b"mx.example",)) == {}
-    assert ehlo_extensions(()) == {}
-    assert ehlo_extensions((b"mx", b"", b"?!")) == {}
 
 
 def test_format():
