@@ -157,9 +157,11 @@ class Worker:
                 continue
             await self._send(step, entry.message, body, tried)
             attempt = attempt.after(tried[-1])
-        if park is not None and not park.waiting and park.reason != entry.owed.reason:
-            self._parts.observe(MessageParked(message=entry.message.id, reason=park.reason, until=park.until))
-        return settle(lease, tried, park, self._setting())
+        settled = settle(lease, tried, park, self._setting())
+        due = [remainder.due_at for remainder in settled.settlement.remainders]
+        if due and park is not None and not park.waiting and park.reason != entry.owed.reason:
+            self._parts.observe(MessageParked(message=entry.message.id, reason=park.reason, until=min(due)))
+        return settled
 
     async def _body(self, send: Send, message: Message) -> Body | None:
         """The body, or None after the place that `choose` took was given back."""

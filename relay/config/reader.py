@@ -40,6 +40,8 @@ _SYNTAX = {
     "did not find expected key": "the indentation does not fit the lines above",
     "did not find expected '-' indicator": "the indentation does not fit the list above",
     "did not find expected ',' or": "a bracket or brace is not closed, or a comma is missing",
+    "did not find expected node content": "a bracket or brace is not closed, or a value is missing in it",
+    "expected the node content": "a bracket or brace is not closed, or a value is missing in it",
     "unexpected end of stream": "a quote is not closed",
     "character that cannot start any token": "a value that begins with this character must be in quotes",
     "unknown escape": "in double quotes a backslash begins an escape: write two, or use single quotes",

@@ -124,7 +124,7 @@ def test_H11_other_addresses_need_an_allow_list(relay: Callable[..., Relay]) -> 
 @pytest.mark.parametrize(
     ("text", "where"),
     [
-        ("hostname: [\n", ": this is not YAML"),
+        ("hostname: [\n", ": a bracket or brace is not closed"),
         ("hostnam: relay.test\n", ":1:1: unknown key 'hostnam', did you mean 'hostname'?"),
         ("hostname: relay.test\nproviders:\n  - {name: a, host: h.test, port: many}\n", ":3:"),
         ("spool: {url: 'mysql://x'}\n", ":1:"),

@@ -13,7 +13,7 @@ import pytest
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.policy import DeliveryPolicy, Uncertain
 from relay.delivery.retry import RetryPolicy
-from relay.events import AttemptEnded, EntryCrashed, Event, FailedOver, NoticeFailed, NoticeQueued
+from relay.events import AttemptEnded, EntryCrashed, Event, FailedOver, MessageParked, NoticeFailed, NoticeQueued
 from relay.model import (
     Appetite,
     Body,
@@ -183,6 +183,15 @@ async def test_F3_one_delivered_one_retried_one_bounced():
         desk.now += 31
         desk.spool.wake()
         await desk.until(lambda: desk.sent()[-1] == ("one", ("c@example.org",)))
+
+
+async def test_what_waits_is_said_to_wait_until_its_next_attempt():
+    async with running(Desk([provider("one")])) as desk:
+        desk.transport.answers["one"] = says(Phase.CONNECT, 0, text="connection refused")
+        view = await desk.settled(await desk.accept("b@example.org"))
+        [parked] = desk.seen(MessageParked)
+        assert parked.until == view.recipients[0].due_at
+        assert parked.until > desk.now
 
 
 async def test_E2_no_bounce_for_the_null_sender():
