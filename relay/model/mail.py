@@ -69,12 +69,14 @@ class Source:
 class Body:
     """A message as the client sent it, in wire form: CRLF line ends, dot-stuffed, the final dot not included.
 
-    Exactly one of `data` and `path` is set; `size` counts bytes in wire form. It ends in CRLF or is empty.
+    Exactly one of `data` and `path` is set; `size` counts bytes in wire form. It ends in CRLF or is empty. `crc`: the
+    CRC-32 of what was written to the file, 0 when that is not known.
     """
 
     size: int
     data: bytes | None = None
     path: Path | None = None
+    crc: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import stat
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from relay.model import Body, MessageId
 from relay.spool.limits import KiB
 
 INLINE = 256 * KiB
+_CHUNK = 1024 * KiB
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -37,14 +39,15 @@ class BodyFiles:
     def path(self, message: MessageId) -> Path:
         return self.folder / message
 
-    def find(self, message: MessageId, size: int) -> Body | None:
-        """The file as a body, or None when it is not there in its full length."""
+    def find(self, message: MessageId, size: int, crc: int) -> Body | None:
+        """The file as a body, or None when it is not there, whole and as it was written. Reads all of it."""
+        path = self.path(message)
         try:
-            found = self.path(message).lstat()
+            found = path.lstat()
+            whole = stat.S_ISREG(found.st_mode) and found.st_size == size and (not crc or _checksum(path) == crc)
         except OSError:
             return None
-        whole = stat.S_ISREG(found.st_mode) and found.st_size == size
-        return Body(size=size, path=self.path(message)) if whole else None
+        return Body(size=size, path=path, crc=crc) if whole else None
 
     def names(self) -> list[str]:
         return sorted(path.name for path in self.folder.iterdir())
@@ -54,6 +57,14 @@ class BodyFiles:
         for message in messages:
             with contextlib.suppress(OSError):
                 (self.folder / message).unlink()
+
+
+def _checksum(path: Path) -> int:
+    crc = 0
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK):
+            crc = zlib.crc32(chunk, crc)
+    return crc
 
 
 def refuse_strays(database: Path, folder: Path) -> None:
@@ -77,6 +88,7 @@ class Collector:
         self._message = message
         self._pile = bytearray()  # not a list: a client that sends byte by byte must not cost an object each
         self._file = -1
+        self._crc = 0
 
     def feed(self, data: bytes) -> bool:
         self._pile += data
@@ -91,7 +103,7 @@ class Collector:
         if self.size <= INLINE:
             return Body(size=self.size, data=bytes(self._pile))
         await asyncio.to_thread(self._seal)
-        return Body(size=self.size, path=self._files.path(self._message))
+        return Body(size=self.size, path=self._files.path(self._message), crc=self._crc)
 
     async def discard(self) -> None:
         self._pile.clear()
@@ -105,6 +117,7 @@ class Collector:
             self._files.loose.add(self._message)
             self._file = os.open(self._files.path(self._message), _FLAGS, 0o600)
         pile, self._pile = self._pile, bytearray()
+        self._crc = zlib.crc32(pile, self._crc)
         rest = memoryview(pile)
         while rest:
             rest = rest[os.write(self._file, rest) :]

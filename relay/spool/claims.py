@@ -16,7 +16,7 @@ import apsw
 from relay.db.answers import answer, is_damage
 from relay.db.changes import apply
 from relay.model import Body, Lease, QueueEntry, State
-from relay.spool import rows
+from relay.spool import rows, seals
 from relay.spool.ids import encode
 from relay.spool.lanes import NEVER, OVERDUE
 from relay.spool.leases import NOBODY_ENDED, Held
@@ -27,7 +27,7 @@ from relay.spool.settling import RANK, STATES, offered
 _COLUMNS = """
 SELECT json_group_array(json_array(
     e.message, e.part, e.lane, e.state, e.due_at, e.deadline, e.owed,
-    m.meta, m.size, m.received_at, m.expires_at, hex(m.prefix), m.body IS NULL,
+    m.meta, m.size, m.received_at, m.expires_at, hex(m.prefix), m.crc, m.body IS NULL,
     NOT EXISTS (SELECT 1 FROM entry AS s WHERE s.message = e.message AND s.part <> e.part),
     (SELECT min(state) FROM past WHERE message = e.message)))
 FROM ({}) AS e CROSS JOIN message AS m ON m.id = e.message
@@ -48,7 +48,7 @@ BODIES = """
 SELECT id, size - length(prefix), crc, body FROM message WHERE id IN (SELECT value FROM json_each(?))
 """
 
-_DUE, _DEADLINE, _REST = 4, 5, 9
+_DUE, _DEADLINE, _REST = 4, 5, 10
 AGAIN = 60.0
 """Seconds until a lane whose entries cannot be leased, since the disk is damaged there, is tried again."""
 
@@ -144,12 +144,14 @@ def held(row: list[Any], token: int, now: float) -> Held | None:
         received_at,
         expires_at,
         prefix,
+        sealed,
         file,
         alone,
         best,
     ) = row
     try:
         _numbers(due_at, deadline, size, received_at, expires_at)
+        seals.check(sealed, meta, bytes.fromhex(prefix))
         message = rows.message(encode(number), meta, size, received_at, expires_at, bytes.fromhex(prefix))
         debt = rows.owed(owed, lane, STATES[state], due_at, deadline, message.envelope.recipients)
     except (ValueError, TypeError, LookupError):
@@ -171,17 +173,26 @@ def quarantine(connection: apsw.Connection, row: list[Any]) -> None:
     connection.execute(_HOLD, (_HELD, number, part))
 
 
-def bodies(connection: apsw.Connection, numbers: list[int]) -> dict[int, tuple[int, Body | None, bool]]:
-    """By number: the size, the body if it is in the row and whole, and whether it should be a file instead."""
-    found: dict[int, tuple[int, Body | None, bool]] = {}
-    for number, size, crc, data in _bodies(connection, numbers):
-        body = (
-            Body(size=size, data=data)
-            if isinstance(data, bytes) and zlib.crc32(data) == crc and len(data) == size
-            else None
-        )
-        found[number] = (size, body, data is None)
-    return found
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a row says of its body. `body`: if it is in the row and whole. `file`: it should be a file instead."""
+
+    size: int = 0
+    crc: int = 0
+    body: Body | None = None
+    file: bool = False
+
+
+def bodies(connection: apsw.Connection, numbers: list[int]) -> dict[int, Stored]:
+    """By number."""
+    return {number: _stored(*row) for number, *row in _bodies(connection, numbers)}
+
+
+def _stored(size: int, sealed: int, data: object) -> Stored:
+    crc = seals.body_crc(sealed)
+    whole = isinstance(data, bytes) and zlib.crc32(data) == crc and len(data) == size
+    body = Body(size=size, data=data) if isinstance(data, bytes) and whole else None
+    return Stored(size, crc, body, data is None)
 
 
 def _bodies(connection: apsw.Connection, numbers: list[int]) -> list[Any]:

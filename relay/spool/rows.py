@@ -14,6 +14,7 @@ from typing import Any
 
 from relay.db.changes import Change, Kind
 from relay.model import Ended, Envelope, Message, MessageId, Owed, Recipient, Source, State, Submission, TimelineEvent
+from relay.spool import seals
 from relay.spool.ids import decode
 from relay.spool.settling import RANK, STATES, WAITING
 from relay.spool.views import Gone, Past
@@ -98,12 +99,12 @@ def details(owed: Owed, everybody: Sequence[Recipient]) -> str:
     if owed.recipients != everybody:
         places = {recipient.address: place for place, recipient in enumerate(everybody)}
         found["to"] = [places[recipient.address] for recipient in owed.recipients]
-    return _encode(found) if found else "{}"
+    return seals.with_sum(_encode(found)) if found else "{}"
 
 
 def owed(text: str, lane: str, state: State, due_at: float, deadline: float, everybody: Sequence[Recipient]) -> Owed:
     """The debt of a row. ValueError, TypeError, IndexError when the row is damaged."""
-    found = _decode(text)
+    found = _decode(seals.without_sum(text))
     lane.encode()
     if not isinstance(found, dict):
         raise TypeError("details are an object")
@@ -120,17 +121,18 @@ def arrival(submission: Submission, debts: Sequence[Debt]) -> list[Change]:
     number = decode(message.id)
     everybody = message.envelope.recipients
     first, *others = debts
+    envelope = meta(message)
     change = Change(
         Kind.ARRIVE,
         number,
         0,
         *_entry(first, everybody),
-        meta(message),
+        envelope,
         message.size,
         message.received_at,
         message.expires_at,
         message.prefix,
-        zlib.crc32(body.data) if body.data is not None else 0,
+        seals.seal(envelope, message.prefix, zlib.crc32(body.data) if body.data is not None else body.crc),
         body.data,
     )
     return [change, *(Change(Kind.OWE, number, None, *_entry(debt, everybody)) for debt in others)]

@@ -224,9 +224,11 @@ class _BodyReads:
             found = await self._books.database.work.ask(lambda connection: claims.bodies(connection, list(wanted)))
         except Exception:  # whatever it is, somebody waits for each of them: it is held for people to look at
             found = {}
-        for number, future in wanted.items():
-            size, body, file = found.get(number, (0, None, False))
-            if file:
-                body = self._books.files.find(encode(number), size)
-            if not future.done():
-                future.set_result(body)
+        await asyncio.gather(*(self._tell(n, found.get(n, claims.Stored()), one) for n, one in wanted.items()))
+
+    async def _tell(self, number: int, stored: claims.Stored, wanted: asyncio.Future[Body | None]) -> None:
+        body = stored.body
+        if stored.file:
+            body = await asyncio.to_thread(self._books.files.find, encode(number), stored.size, stored.crc)
+        if not wanted.done():
+            wanted.set_result(body)

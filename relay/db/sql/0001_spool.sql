@@ -2,8 +2,8 @@
 -- States are numbered in the order in which a message shows them: queued 0, sending 1, deferred 2, scheduled 3, held 4,
 -- captured 5, accepted 6, failed 7, expired 8, cancelled 9.
 
--- body last: what stands before it is read without it. NULL: the body is a file named by the id. crc: of the body, CRC-32;
--- 0 for a file.
+-- body last: what stands before it is read without it. NULL: the body is a file named by the id. crc: see
+-- relay/spool/seals.py; of a file as of a body in the row.
 CREATE TABLE message (
     id INTEGER PRIMARY KEY,
     meta TEXT NOT NULL,

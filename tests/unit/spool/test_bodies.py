@@ -98,17 +98,17 @@ async def test_a_full_disk_is_the_callers_to_answer(tmp_path: Path) -> None:
 
 def test_a_file_is_found_only_whole(tmp_path: Path) -> None:
     files = BodyFiles(tmp_path / "bodies")
-    assert files.find(ID, 5) is None
+    assert files.find(ID, 5, 0) is None
     files.path(ID).write_bytes(b"12345")
-    assert files.find(ID, 5) == Body(size=5, path=files.path(ID))
-    assert files.find(ID, 6) is None
+    assert files.find(ID, 5, 0) == Body(size=5, path=files.path(ID))
+    assert files.find(ID, 6, 0) is None
 
 
 def test_H13_a_link_is_no_body(tmp_path: Path) -> None:
     files = BodyFiles(tmp_path / "bodies")
     (tmp_path / "secret").write_bytes(b"12345")
     files.path(ID).symlink_to(tmp_path / "secret")
-    assert files.find(ID, 5) is None
+    assert files.find(ID, 5, 0) is None
 
 
 async def test_H13_a_link_is_not_written_through(tmp_path: Path) -> None:

@@ -32,6 +32,10 @@ DAMAGE = {
     "a time that is none": "UPDATE entry SET deadline = ''",
     "bytes where text was": "UPDATE message SET meta = x'0c0000'",
     "a state there is none of": "UPDATE entry SET state = 77",
+    "another recipient": "UPDATE message SET meta = replace(meta, 'b@example.org', 'c@example.org')",
+    "another sender": "UPDATE message SET meta = replace(meta, 'broken', 'brokem')",
+    "another prefix": "UPDATE message SET prefix = CAST(replace(CAST(prefix AS TEXT), 'test', 'tess') AS BLOB)",
+    "another seal": "UPDATE message SET crc = crc + 4294967296",
     "a lane that is no UTF-8": "UPDATE entry SET lane = CAST(x'ff3a31' AS TEXT)",
 }
 

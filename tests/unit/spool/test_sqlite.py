@@ -249,13 +249,15 @@ async def test_G6_bodies_outlive_a_lost_database(hands: Hands, gone: str) -> Non
     assert body is not None and body.path == kept.body.path
 
 
-@pytest.mark.parametrize("damage", ["missing", "short"])
+@pytest.mark.parametrize("damage", ["missing", "short", "flipped"])
 async def test_G6_a_damaged_body_file_is_none(hands: Hands, damage: str) -> None:
     _, submission = await large(hands)
     await hands.spool.accept([submission])
     path: Path = submission.body.path
     if damage == "missing":
         path.unlink()
+    elif damage == "flipped":
+        path.write_bytes(b"x" * INLINE + b"X")
     else:
         os.truncate(path, 100)
     await hands.reopen()
