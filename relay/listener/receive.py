@@ -83,7 +83,7 @@ class Receiver:
         If `accept` raises, which is a bug, nobody knows whether the message was kept: its body stays.
         """
         talk = self._talk
-        facts = scan(b"".join(self._head), talk.service.settings.wanted)
+        facts = scan(b"".join(self._head)[:HEAD], talk.service.settings.wanted)
         if facts.received >= MAX_HOPS:
             return await self._refused(replies.LOOP)
         try:

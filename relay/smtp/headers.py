@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 HEAD: Final = 262_144
-"""As much of a message as is worth giving to `scan`, in bytes."""
+"""As much of a message as is worth giving to `scan`, in bytes: of a longer section nobody sees the rest."""
 
 _FIRST_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*")
 _IS_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:|>?From ")  # an mbox line in front is odd, but headers follow it
@@ -27,6 +27,9 @@ class HeadFacts(NamedTuple):
 
     `headerless`: the first line is not a header, so what we put in front must end in an empty line, or it would swallow
     the first line of the text.
+
+    Of a section that does not end within HEAD bytes the rest may hold anything: then what cannot be ruled out is true.
+    A second Message-ID or Date would break a valid message (RFC 5322 3.6), a missing one breaks none.
     """
 
     received: int
@@ -49,11 +52,12 @@ def scan(head: bytes, wanted: frozenset[str] = frozenset()) -> HeadFacts:
     ):  # RFC 5322 4.5.8: white space before the colon, obsolete and legal to read
         section = _SPACED.sub(rb"\1:", section)
     lower = section.lower()
+    unseen = len(head) >= HEAD and b"\r\n\r\n" not in head
     return HeadFacts(
         lower.count(b"\r\nreceived:"),
-        b"\r\nmessage-id:" in lower,
-        b"\r\ndate:" in lower,
-        not section.isascii(),
+        unseen or b"\r\nmessage-id:" in lower,
+        unseen or b"\r\ndate:" in lower,
+        unseen or not section.isascii(),
         _values(section, lower, wanted) if wanted else {},
         False,
     )

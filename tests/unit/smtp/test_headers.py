@@ -7,6 +7,7 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from relay.smtp.headers import (
+    HEAD,
     HeadFacts,
     date_header,
     message_id_header,
@@ -42,6 +43,12 @@ def test_E1_counts_fifty_received():
 def test_E4_non_ascii_in_headers_only():
     assert scan("Subject: é\r\n\r\n".encode()).non_ascii
     assert not scan("Subject: e\r\n\r\né\r\n".encode()).non_ascii
+
+
+def test_E6_what_lies_beyond_the_scanned_part_is_not_ruled_out():
+    whole = b"X-Long: " + b"x" * (HEAD - 12)
+    assert scan(whole + b"\r\n\r\n") == HeadFacts(0, False, False, False, {}, False)
+    assert scan((whole + b"x\r\nMessage-ID: <a@b>\r\n\r\n")[:HEAD]) == HeadFacts(0, True, True, True, {}, False)
 
 
 def test_values_are_first_and_unfolded():
