@@ -145,13 +145,17 @@ class Dialogue:
     def receive(self, data: bytes) -> list[Transaction]:
         """Take what the upstream sent. Returns the transactions that ended, in the order they began."""
         ended: list[Transaction] = []
-        broken = ""
+        broken, unsaid = "", len(self.out)
         try:
             replies: Sequence[Reply] = self._parser.feed(data)
         except ProtocolError as error:
             replies, broken = error.replies, f"sent what is no SMTP reply: {error}"
         for reply in replies:
-            self._take(reply, ended)
+            if len(self.out) > unsaid and reply.code != 421:
+                # The one before it calls for a command that nobody has seen yet (hazard F6).
+                self._lose_step(f"answered what was not asked yet: {reply}")
+            else:
+                self._take(reply, ended)
             if self.trouble:
                 return ended
         if broken:

@@ -105,8 +105,10 @@ def test_lock_step_stops_at_a_refused_mail_and_at_nobody_left() -> None:
     [ended] = talk.receive(b"250 ok\r\n")
     assert fates(ended) == [("b", "mail", 550, False)] and not ended.doubtful
     talk.begin(shipment_to(PROVIDER), 5)
-    talk.receive(b"250 a\r\n450 4.2.0 later\r\n554 5.5.1 nobody\r\n")
-    assert said(talk).endswith(b"RSET\r\n")
+    for reply in (b"250 a\r\n", b"450 4.2.0 later\r\n", b"554 5.5.1 nobody\r\n"):
+        said(talk)
+        talk.receive(reply)
+    assert said(talk) == b"RSET\r\n"
     [ended] = talk.receive(b"250 ok\r\n")
     assert fates(ended) == [("b", "rcpt", 450, False)]
 
@@ -240,6 +242,35 @@ def test_F6_a_shifted_refusal_is_not_believed_before_the_reset_proves_step() -> 
     assert "354" in talk.trouble
     assert talk.abandon() == [second]
     assert fates(second) == [("b", "data", 0, False), ("c", "data", 0, False)]
+
+
+@pytest.mark.parametrize(
+    ("offer", "before", "phase"),
+    [
+        (Offer(), b"250 mail\r\n", "rcpt"),
+        (Offer(), b"550 mail\r\n", "data"),
+        (PLAIN, b"250 mail\r\n550 rcpt\r\n550 rcpt\r\n451 data\r\n", "data"),
+        (PLAIN, b"250 mail\r\n550 rcpt\r\n550 rcpt\r\n354 data\r\n", ""),
+    ],
+)
+def test_F6_a_reply_that_came_before_its_command_is_not_its_reply(offer: Offer, before: bytes, phase: str) -> None:
+    """In one segment with the reply that calls for RCPT, DATA, RSET or the lone dot: it answers none of them."""
+    talk = dialogue(offer)
+    transaction = talk.begin(shipment_to(PROVIDER, "b@x.example", "c@x.example"), 5)
+    said(talk)
+    assert talk.receive(before + b"250 early\r\n") == []
+    assert talk.trouble == "answered what was not asked yet: 250 early"
+    assert talk.abandon() == [transaction]
+    lost = [("b", phase, 0, False), ("c", phase, 0, False)]
+    assert fates(transaction) == (lost if phase else [("b", "rcpt", 550, False), ("c", "rcpt", 550, False)])
+
+
+def test_F1_421_right_behind_a_reply_is_a_good_bye() -> None:
+    talk = dialogue(Offer())
+    talk.begin(shipment_to(PROVIDER), 5)
+    said(talk)
+    [ended] = talk.receive(b"250 mail\r\n421 4.3.2 closing\r\n")
+    assert fates(ended) == [("b", "rcpt", 421, False)] and ended.doubtful
 
 
 @pytest.mark.parametrize("reply", [b"550 5.7.1 no\r\n", b"451 later\r\n"])
