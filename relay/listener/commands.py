@@ -201,6 +201,8 @@ def not_smtp(talk: Talk, argument: bytes) -> Answer:
     return replies.NOT_SMTP
 
 
+HTTP_METHODS = (b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT", b"PRI", b"DELETE", b"PATCH")
+
 COMMANDS: Mapping[bytes, Command] = {
     b"EHLO": ehlo,
     b"HELO": helo,
@@ -221,5 +223,5 @@ COMMANDS: Mapping[bytes, Command] = {
     b"XCLIENT": not_for_you,
     b"XFORWARD": not_for_you,
     b"PROXY": not_for_you,
-    **dict.fromkeys((b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT", b"PRI", b"DELETE", b"PATCH"), not_smtp),
+    **dict.fromkeys(HTTP_METHODS, not_smtp),
 }

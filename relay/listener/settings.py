@@ -29,7 +29,8 @@ class Patience:
     """How long and how often a client may try us. Seconds unless said otherwise.
 
     `command`: for one whole command line. `data`: between two bytes of a message, and at least `rate` bytes a second
-    in every `window`. `handshake`: TLS. `linger`: for a client we hung up on to close its side.
+    in every `window`. `handshake`: TLS. `linger`: for a client we hung up on to close its side. `settle`: for the rest
+    of a line that has a bare LF.
     `junk`: commands that bring no mail forward (RFC 5321 4.5.4.2 allows any number, a loop is not use); beyond
     `soft` refusals each costs `slow` seconds more. `failures`: AUTH refusals before we hang up; each is answered
     after `auth_delay`, doubling with the failures of that client, to at most 16 times.
@@ -41,6 +42,7 @@ class Patience:
     rate: float = 64.0
     window: float = 180.0  # RFC 5321 4.5.3.2.5: a pause of three minutes within DATA is legal
     linger: float = 5.0
+    settle: float = 0.25
     junk: int = 100
     soft: int = 20
     slow: float = 0.25

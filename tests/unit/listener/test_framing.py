@@ -85,6 +85,35 @@ async def test_L7_a_client_that_ends_lines_in_lf_is_told_at_once(serve):
     assert await client.say("HELO me") == "250 relay.test"
 
 
+async def test_A4_A7_a_bare_lf_where_a_segment_ends_is_still_within_its_line(serve):
+    rig = await serve(patience={"settle": 5.0})
+    client = await rig.client()
+    client.send(b"NOOP x\n")
+    await rig.until(lambda: any(session.rest for session in rig.listener._sessions))
+    client.send(b"NOOP y\r\nRSET\r\n")
+    assert (await client.reply()).startswith("500 5.5.2 ")
+    assert await client.say("QUIT") == "250 2.0.0 Ok"
+    assert await client.rest() == b"221 2.0.0 Bye\r\n"
+
+
+async def test_L7_lf_only_and_gone_is_told_too(serve):
+    rig = await serve(patience={"settle": 5.0})
+    client = await rig.connect()
+    await client.reply()
+    client.send(b"HELO me\nQUIT\n")
+    client.writer.write_eof()
+    assert await client.rest() == b"500 5.5.2 Lines must end in CRLF\r\n"
+
+
+async def test_L7_a_flood_of_lf_is_told_once_and_takes_no_memory(serve):
+    rig = await serve(patience={"settle": 0.02})
+    client = await rig.connect()
+    await client.reply()
+    client.send(b"HELO me\n" * 20_000)
+    assert await client.reply() == "500 5.5.2 Lines must end in CRLF"
+    assert await client.say("HELO me") == "250 relay.test"
+
+
 @pytest.mark.parametrize(
     "opening",
     [
@@ -92,6 +121,10 @@ async def test_L7_a_client_that_ends_lines_in_lf_is_told_at_once(serve):
         b"POST /canary HTTP/1.1\r\nContent-Length: 5\r\n\r\nRCPT TO:<x@y>",
         b"\x16\x03\x01\x02\x00\x01\x00canary",
         b"\x16\x03\x01\x02\x00\x01\x00canary\r\nmore",
+        b"\x16\x03\x01\n\r\r\nRSET\r\n",
+        b"POST /" + b"canary" * 3000 + b" HTTP/1.1\r\nRSET\r\n",
+        b"GET /\0canary\r HTTP/1.1\r\nRSET\r\n",
+        b"GET / HTTP/1.0\n\n",
     ],
 )
 async def test_A5_other_protocols_are_shown_out(serve, opening):
