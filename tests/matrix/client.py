@@ -35,7 +35,9 @@ class Client:
         """Connect; the banner is not read yet."""
         if isinstance(door, Path):
             return cls(*await asyncio.open_unix_connection(str(door)))
-        return cls(*await asyncio.open_connection("127.0.0.1", door, ssl=tls, server_hostname="localhost" if tls else None))
+        return cls(
+            *await asyncio.open_connection("127.0.0.1", door, ssl=tls, server_hostname="localhost" if tls else None)
+        )
 
     async def greeted(self) -> Client:
         await self.expect(b"220")
@@ -51,10 +53,12 @@ class Client:
         assert self.socket.family == socket.AF_UNIX
         for piece in pieces:
             self.writer.write(piece)
-            while self._unread():
+            while self._unread():  # noqa: ASYNC110 - the kernel has no event for it
                 await asyncio.sleep(0.0005)
 
     def _unread(self) -> bool:
+        if self.writer.is_closing():
+            return False
         if self.writer.transport.get_write_buffer_size():
             return True
         return bool(struct.unpack("i", fcntl.ioctl(self.socket.fileno(), termios.TIOCOUTQ, b"\0" * 4))[0])
@@ -102,13 +106,22 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def connected(door: int | Path, tls: ssl.SSLContext | None = None) -> AsyncIterator[Client]:
-    """A client that said EHLO."""
+async def opened(door: int | Path, tls: ssl.SSLContext | None = None) -> AsyncIterator[Client]:
+    """A client that heard nothing yet."""
     client = await Client.knock(door, tls)
     try:
-        yield await client.greeted()
+        yield client
     finally:
         client.writer.close()
+        with contextlib.suppress(OSError, ssl.SSLError):
+            await client.writer.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def connected(door: int | Path, tls: ssl.SSLContext | None = None) -> AsyncIterator[Client]:
+    """A client that said EHLO."""
+    async with opened(door, tls) as client:
+        yield await client.greeted()
 
 
 async def until(condition: Callable[[], T], seconds: float, what: str) -> T:
