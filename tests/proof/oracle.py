@@ -5,6 +5,7 @@ Every campaign of this folder ends with `judge`. It is a pure function: no files
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -158,9 +159,9 @@ def judge(sent: Sequence[Sent], taken: Iterable[Taken], law: Law, cuts: Sequence
             if recipient in book:
                 arrivals[recipient].append(each)
                 faults += _altered(each, recipient, book[recipient], law)
-    excused = 0
+    excused, ends = 0, sorted(cut.at for cut in cuts)
     for recipient, message in book.items():
-        came = sorted(arrivals.get(recipient, ()), key=lambda one: (one.opened, one.at))
+        came = _in_order(arrivals.get(recipient, ()), ends)
         faults += _missing_or_ghost(recipient, message, came, law)
         excused += sum(_excuses(earlier, later, recipient, cuts) for earlier, later in pairwise(came))
         faults += [Fault(Kind.DUP, message.id, recipient, why) for why in _unexcused(recipient, came, cuts)]
@@ -172,6 +173,15 @@ def judge(sent: Sequence[Sent], taken: Iterable[Taken], law: Law, cuts: Sequence
         excused=excused,
         faults=tuple(faults),
     )
+
+
+def _in_order(came: Iterable[Taken], ends: Sequence[float]) -> list[Taken]:
+    """By the life of the relay that opened the connection, then by dot.
+
+    Within one life the later dot may come on the older connection. And the last words of a life may be read from the
+    socket, and recorded, when its successor has long been sending.
+    """
+    return sorted(came, key=lambda one: (bisect_right(ends, one.opened), one.at))
 
 
 def _is_notice(taken: Taken, book: Mapping[str, Sent], senders: Mapping[str, Sent]) -> bool:
@@ -232,7 +242,7 @@ def _missing_or_ghost(recipient: str, message: Sent, came: Sequence[Taken], law:
 
 
 def _unexcused(recipient: str, came: Sequence[Taken], cuts: Sequence[Cut]) -> list[str]:
-    """Why a second delivery is wrong, for each that is. `came` in the order of their connections."""
+    """Why a second delivery is wrong, for each that is. `came` in order."""
     twice = ["twice in one transaction" for each in came if each.recipients.count(recipient) > 1]
     return twice + [
         f"taken at {earlier.at:.3f} and again at {later.at:.3f}, with nothing cut in between"

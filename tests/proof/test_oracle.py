@@ -109,6 +109,19 @@ def test_twice_is_excused_when_the_upstream_cut_the_first() -> None:
     assert verdict.excused == 1
 
 
+def test_what_was_cut_on_a_newer_connection_may_come_again_on_an_older_one() -> None:
+    vanished = replace(TO_A, opened=20.0, at=22.0, answered=None)
+    again = replace(TO_A, opened=12.0, at=23.0)
+    assert kinds(vanished, again, TO_B) == []
+    assert kinds(vanished, replace(again, at=21.0), TO_B) == [Kind.DUP]  # it was answered before
+
+
+def test_the_last_words_of_a_killed_relay_may_be_recorded_after_its_successors_first() -> None:
+    last_words = replace(TO_A, at=22.5)
+    assert kinds(last_words, AGAIN, TO_B, cuts=(Cut(at=20.0, recorded=()),)) == []
+    assert kinds(last_words, AGAIN, TO_B, cuts=(Cut(at=20.0, recorded={"m1-0@a.test"}),)) == [Kind.DUP]
+
+
 @pytest.mark.parametrize(
     ("cut", "excused"),
     [
