@@ -36,7 +36,7 @@ class Picky(ScriptedUpstream):
     """Refuses BAD and nobody else."""
 
     def action(self, phase: str) -> object:  # type: ignore[override]
-        bad = phase == "rcpt" and BAD.encode() in self.commands[-1]
+        bad = phase in ("rcpt", "later-rcpt") and BAD.encode() in self.commands[-1]
         return Say(550, "5.1.1 unknown") if bad else super().action(phase)
 
 

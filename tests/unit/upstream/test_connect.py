@@ -241,7 +241,7 @@ async def test_C6_opportunistic_takes_any_certificate(
         assert b"STARTTLS" in upstream.commands
 
 
-@pytest.mark.parametrize("script", [{"starttls": Say(454, "4.7.0 no")}, {"tls": [Close()]}])
+@pytest.mark.parametrize("script", [{"starttls": Say(454, "4.7.0 no")}, {"handshake": [Close()]}])
 async def test_opportunistic_goes_on_without_tls(
     transport: SmtpTransport, provider_for: ProviderFor, authority: Authority, script: dict[str, Say]
 ) -> None:
@@ -274,7 +274,7 @@ async def test_tls_on_a_plain_port_and_the_reverse(
 async def test_silence_inside_tls_is_no_wrong_port(
     transport: SmtpTransport, provider_for: ProviderFor, authority: Authority
 ) -> None:
-    async with ScriptedUpstream({"connect": Stall()}, tls="implicit", context=authority.context()) as upstream:
+    async with ScriptedUpstream({"banner": Stall()}, tls="implicit", context=authority.context()) as upstream:
         outcome = await sent(transport, provider_for(upstream, ca_file=authority.ca_file, timeouts=QUICK))
     assert_deferred(outcome, Phase.BANNER, "did not answer in time")
     assert "implicit" not in outcome.reply.text
@@ -297,7 +297,7 @@ async def test_C8_a_handshake_that_stalls_or_drips_is_cut(
     transport: SmtpTransport, provider_for: ProviderFor, tls: str, drip: bool
 ) -> None:
     action = Raw(b"\x16\x03\x03\x40\x00" + b"\x02" * 500, pause=0.05) if drip else Stall()
-    script = {"tls": action} if tls == "starttls" else {"connect": action, "banner": Stall()}
+    script = {"handshake": action} if tls == "starttls" else {"connect": action, "banner": Stall()}
     server = ScriptedUpstream(script, tls="starttls", context=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     async with server as upstream, asyncio.timeout(3):
         outcome = await sent(transport, provider_for(upstream, tls=Tls(tls), timeouts=QUICK))
@@ -422,7 +422,8 @@ async def test_L16_bytes_behind_the_235_close_the_connection(
 ) -> None:
     class Talkative(ScriptedUpstream):
         def action(self, phase: str) -> object:  # type: ignore[override]
-            return Say(235, "2.7.0 welcome\r\n250 2.1.0 for the MAIL to come") if phase == "auth" else None
+            welcome = Raw(b"235 2.7.0 welcome\r\n250 2.1.0 for the MAIL to come\r\n", granted=True)
+            return welcome if phase == "auth" else None
 
     async with Talkative(auth=("PLAIN",)) as upstream:
         outcome = await sent(transport, provider_for(upstream, **LOGIN))
