@@ -212,6 +212,11 @@ def powered_up(copy: Path, options: str = ORDERED) -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
+def keep(copy: Path, target: Path) -> None:
+    """Put a copy where it outlives this process."""
+    _copy(copy, target)
+
+
 def _check(image: Path) -> None:
     """Replay the journal and look at every structure. 1: it had something to do, as after any cut."""
     done = _run("e2fsck", "-f", "-p", str(image))
