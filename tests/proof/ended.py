@@ -19,7 +19,8 @@ DEAD = frozenset({7, 8})
 
 OF_HISTORY = "SELECT past FROM history WHERE ended_at >= ?"
 OF_THE_LIVING = "SELECT '[' || what || ']' FROM past WHERE state IS NOT NULL"
-WAITING = "SELECT count(*) FROM entry"
+HELD = 4
+WAITING = "SELECT count(*) FROM entry WHERE state <> ?"
 
 
 @dataclass(slots=True)
@@ -42,9 +43,9 @@ def read(database: Path, since: float = 0.0) -> Ended:
 
 
 def waiting(database: Path) -> int:
-    """Entries that are owed still."""
+    """Entries that move. What is held does not: to the judge it is lost, not late."""
     with _open(database) as connection:
-        return int(connection.execute(WAITING).fetchall()[0][0])
+        return int(connection.execute(WAITING, (HELD,)).fetchall()[0][0])
 
 
 def integrity(database: Path) -> str:

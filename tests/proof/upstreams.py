@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from proof.books import Lines
@@ -39,6 +41,16 @@ class Upstreams:
             )
         for port in self.ports.values():
             until(lambda port=port: greets(port), 20, f"an upstream greets; see {self._output}")
+
+    @contextlib.contextmanager
+    def silent(self) -> Iterator[None]:
+        """Connections are made and commands sent, and nothing is read or answered meanwhile."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         process, self._process = self._process, None
