@@ -5,6 +5,7 @@ as a program. It never sends mail anywhere.
 """
 
 from relay.testing.upstream.actions import ACTIONS, PHASES, Action, Close, Do, Raw, Say, Stall
+from relay.testing.upstream.reading import load_script, read_script
 from relay.testing.upstream.received import Counts, Received
 from relay.testing.upstream.record import MARK, Log, Record
 from relay.testing.upstream.script import OFFERS, Phases, Script, ScriptError
@@ -31,4 +32,6 @@ __all__ = [
     "ScriptedUpstream",
     "Stall",
     "Upstreams",
+    "load_script",
+    "read_script",
 ]

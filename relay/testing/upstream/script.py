@@ -23,18 +23,19 @@ Instead of "body" also "body@4096" or "body@50%": once so many bytes, or so much
 
 OFFERS = ("PIPELINING", "SIZE 52428800", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "DSN")
 TLS = ("none", "starttls", "implicit")
-Path = tuple[str | int, ...]
+Place = tuple[str | int, ...]
+"""Where in a script: keys and numbers, from the outside in."""
 
 
 class ScriptError(ValueError):
     """A script cannot be followed. `problems`: where, and a sentence."""
 
-    def __init__(self, problems: Sequence[tuple[Path, str]]) -> None:
+    def __init__(self, problems: Sequence[tuple[Place, str]]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(f"{place(path)}: {sentence}" if path else sentence for path, sentence in problems))
 
 
-def place(path: Path) -> str:
+def place(path: Place) -> str:
     """`connections[1].rcpt`"""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
 
@@ -90,12 +91,12 @@ class _Reader:
     """Makes actions of what was written, and gathers what is wrong."""
 
     def __init__(self) -> None:
-        self.problems: list[tuple[Path, str]] = []
+        self.problems: list[tuple[Place, str]] = []
 
-    def fail(self, path: Path, sentence: str) -> None:
+    def fail(self, path: Place, sentence: str) -> None:
         self.problems.append((path, sentence))
 
-    def phases(self, given: Phases | None, path: Path) -> Phases:
+    def phases(self, given: Phases | None, path: Place) -> Phases:
         read: dict[str, Action | Sequence[Action | None] | None] = {}
         for name, plan in (given or {}).items():
             if self._phase(name, (*path, name)):
@@ -104,7 +105,7 @@ class _Reader:
             self.fail(path, 'only one "body" may be scripted here: take one of them out')
         return read
 
-    def _phase(self, name: str, path: Path) -> bool:
+    def _phase(self, name: str, path: Place) -> bool:
         known, _, at = str(name).partition("@")
         if known not in PHASES:
             self.fail(path, f"no such phase{did_you_mean(known, PHASES)}; there are: {' '.join(PHASES)}")
@@ -114,14 +115,14 @@ class _Reader:
             return True
         return False
 
-    def _plan(self, plan: object, path: Path) -> Action | list[Action | None] | None:
+    def _plan(self, plan: object, path: Place) -> Action | list[Action | None] | None:
         if plan is None:
             return None
         if isinstance(plan, list | tuple):
             return [None if each is None else self.action(each, (*path, turn)) for turn, each in enumerate(plan)]
         return self.action(plan, path)
 
-    def action(self, given: object, path: Path) -> Action | None:
+    def action(self, given: object, path: Place) -> Action | None:
         if isinstance(given, Do):
             return given if self._known(given.name, path) else None
         if isinstance(given, Say | Raw | Close | Stall):
@@ -131,7 +132,7 @@ class _Reader:
             return Say(int(reply[1]), reply[2])
         return Do(text) if self._known(text, path) else None
 
-    def _known(self, name: str, path: Path) -> bool:
+    def _known(self, name: str, path: Place) -> bool:
         if name in ACTIONS:
             return True
         self.fail(

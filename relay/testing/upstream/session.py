@@ -14,7 +14,8 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from relay.testing.upstream import actions
-from relay.testing.upstream.actions import REPLIES, USUAL, Action, Deed, Do, Say, Scene, Step
+from relay.testing.upstream.actions import REPLIES, USUAL, Action, Deed, Do, Say, Scene
+from relay.testing.upstream.performer import Performer
 from relay.testing.upstream.received import Received, address
 from relay.testing.upstream.script import Plan
 from relay.testing.upstream.wire import Over, Wire
@@ -37,20 +38,17 @@ _FOLLOWERS = {
 }
 
 
-class Session:
+class Session(Performer):
     """`plan`: this connection's own script, which goes before the one over all connections."""
 
     def __init__(self, upstream: ScriptedUpstream, wire: Wire, number: int, plan: Plan) -> None:
+        super().__init__(wire)
         self._up = upstream
-        self._wire = wire
         self._number = number
         self._plan = plan
-        self._out = bytearray()
-        self._answered = False
         self._secure = False
         self._finished = 0  # transactions
         self._eager = any(_is_early(each) for each in (*plan.actions(), *upstream.plan.actions()))
-        self._early: set[str] = set()
         self._last: Deed | None = None  # what was said while the body came: the reply to it
         self._mail = b""
         self._rcpt: list[bytes] = []
@@ -263,61 +261,6 @@ class Session:
         seconds = [each if own is None else own for each in (script.slow, script.too_slow, script.drip)]
         return actions.deed_of(action, Scene(phase, reply, *seconds))
 
-    async def _perform(self, phase: str, deed: Deed) -> bool:
-        for step in deed.steps:
-            await _STEPS[type(step)](self, phase, step)
-        return deed.granted
-
-    async def _as_usual(self, phase: str, step: Step) -> None:
-        if phase == "handshake":
-            await self._handshake()
-        elif phase in self._early:
-            self._early.discard(phase)
-        else:
-            self._out += self._usual(phase)
-
-    async def _say(self, phase: str, step: actions.Say) -> None:
-        self._out += step.wire
-
-    async def _raw(self, phase: str, step: actions.Raw) -> None:
-        if not step.pause:
-            self._out += step.data
-            return
-        await self._flush()
-        await self._wire.drip(step.data, step.pause)
-        self._answered = True
-
-    async def _close(self, phase: str, step: actions.Close) -> None:
-        self._out += step.last
-        await self._flush()
-        if step.reset:
-            self._wire.reset()
-        raise Over
-
-    async def _stall(self, phase: str, step: Step) -> None:
-        await self._flush()
-        await self._wire.ignore()
-
-    async def _wait(self, phase: str, step: actions.Wait) -> None:
-        await self._flush()
-        await self._wire.wait(step.seconds)
-
-    async def _endless(self, phase: str, step: actions.Endless) -> None:
-        await self._flush()
-        await self._wire.flood(step.data)
-
-    async def _half_close(self, phase: str, step: Step) -> None:
-        await self._flush()
-        self._wire.half_close()
-
-    async def _stop_reading(self, phase: str, step: Step) -> None:
-        await self._flush()
-        await self._wire.stop_reading()
-
-    async def _below(self, phase: str, step: actions.Below) -> None:
-        await self._flush()
-        await self._wire.beneath(step.data)
-
     # Replies ahead of their commands
 
     def _ahead(self, phase: str) -> None:
@@ -368,32 +311,12 @@ class Session:
             await self._flush()
             await self._wire.read()
 
-    async def _flush(self) -> None:
-        if self._out:
-            out = bytes(self._out)
-            self._out.clear()
-            self._answered = True
-            await self._wire.write(out)
-
 
 def _is_early(action: object) -> bool:
     return isinstance(action, Do) and action.name == _EARLY
 
 
 _USUAL_DOT = Deed(USUAL.steps, True, actions.answered(USUAL.steps, REPLIES["dot"]))
-
-_STEPS: dict[type, Callable[..., Awaitable[None]]] = {
-    actions.Usual: Session._as_usual,
-    actions.Say: Session._say,
-    actions.Raw: Session._raw,
-    actions.Close: Session._close,
-    actions.Stall: Session._stall,
-    actions.Wait: Session._wait,
-    actions.Endless: Session._endless,
-    actions.HalfClose: Session._half_close,
-    actions.StopReading: Session._stop_reading,
-    actions.Below: Session._below,
-}
 
 _COMMANDS: dict[bytes, Callable[[Session, bytes], Awaitable[None]]] = {
     b"EHLO": Session._hello,
