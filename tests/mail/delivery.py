@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from clients import queued_id
 from mail.samples import Sample, fault
-from mail.wire import Upstream, send_all, upstream
+from mail.wire import Client, Upstream, send_all, upstream
 from relay_process import Relay, provider
 from waiting import until
 
@@ -24,12 +24,12 @@ def deliver(make: MAKE, samples: Sequence[Sample], *, connections: int = 8, line
         one = make(providers=[provider("keeper", keeper.port)])
         one.config["listeners"][0] |= {"max_message_size": LIMIT, "line_endings": line_endings}
         one.start()
-        replies = send_all(one.smtp_port, samples, connections)
+        replies = send_all(lambda: Client(one.smtp_port), samples, connections)
         wrong = [f"{each.name}: {replies[each.name]}" for each in samples if not _answered(each, replies[each.name])]
         assert not wrong, wrong
         due = [sample for sample in samples if not sample.refused]
-        until(lambda: one.get("/readyz")[0] == 200 and len(keeper.kept) >= len(due), 60, f"{len(due)} mails went out")
-        until(lambda: one.queue() == [], 10, "nothing waits")
+        until(lambda: len(keeper.kept) >= len(due), 120, f"{len(due)} mails went out")
+        until(lambda: one.queue() == [], 30, "nothing waits")
         _judge(keeper, due, replies)
 
 
