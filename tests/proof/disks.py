@@ -212,9 +212,9 @@ def powered_up(copy: Path, options: str = ORDERED) -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def keep(copy: Path, target: Path) -> None:
-    """Put a copy where it outlives this process."""
-    _copy(copy, target)
+def keep(copy: Path, folder: Path) -> None:
+    """Put a copy into a folder that outlives this process. It takes the room of what is in it, without the holes."""
+    _copy(copy, folder / copy.name)
 
 
 def _check(image: Path) -> None:
