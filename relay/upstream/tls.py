@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import threading
 from pathlib import Path
 
 from relay.model import Provider, Tls
 
 _Key = tuple[str, int, bool]
 _contexts: dict[_Key, ssl.SSLContext] = {}
+_building = threading.Lock()
 
 
 async def context_for(provider: Provider) -> ssl.SSLContext:
@@ -21,8 +23,16 @@ async def context_for(provider: Provider) -> ssl.SSLContext:
     changed = Path(provider.ca_file).stat().st_mtime_ns if provider.ca_file else 0
     key = (provider.ca_file, changed, verified)
     if key not in _contexts:
-        _contexts[key] = await asyncio.to_thread(_build, provider.ca_file, verified)
+        await asyncio.to_thread(_build_once, key)
     return _contexts[key]
+
+
+def _build_once(key: _Key) -> None:
+    """At a start many connections ask at the same time: the first builds it, the others wait that long, not longer."""
+    with _building:
+        if key not in _contexts:
+            ca_file, _, verified = key
+            _contexts[key] = _build(ca_file, verified)
 
 
 def _build(ca_file: str, verified: bool) -> ssl.SSLContext:
