@@ -233,6 +233,10 @@ class Player(Relay):
         return [*self._program, *arguments] if self._program else usual
 
     @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def innermost(self) -> int:
         """The relay itself, also when the wrapper did not make way for it."""
         pid = self.pid

@@ -1,0 +1,26 @@
+"""The bug: a message counts as taken, and is deleted, when it is given to a connection; its 250 is not waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from relay.model import Body, DeliveryOutcome, Phase, Reply, Shipment
+from relay.upstream.outcomes import of_reply
+from relay.upstream.smtp import SmtpTransport
+
+TAKEN = Reply(code=250, text="surely")
+
+
+def plant() -> None:
+    send, under_way = SmtpTransport.send, set[asyncio.Task[Any]]()
+
+    async def hasty(self: SmtpTransport, shipment: Shipment, body: Body) -> Sequence[DeliveryOutcome]:
+        task = asyncio.create_task(send(self, shipment, body))  # type: ignore[arg-type]
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
+        await asyncio.sleep(0)
+        return of_reply(shipment.provider, shipment.recipients, Phase.DOT, TAKEN)
+
+    SmtpTransport.send = hasty  # type: ignore[method-assign]
