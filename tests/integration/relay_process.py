@@ -75,6 +75,10 @@ class Relay:
         assert self._process is not None, "the relay is not running"
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     # Starting and ending.
 
     def write(self, text: str | None = None) -> None:

@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 PACKAGES = {
     "curl": "curl",
+    "faketime": "faketime",
     "master": "postfix",
     "msmtp": "msmtp",
     "prlimit": "util-linux",
@@ -27,6 +28,7 @@ PACKAGES = {
     "setpriv": "util-linux",
     "smtp-sink": "postfix",
     "smtp-source": "postfix",
+    "strace": "strace",
     "swaks": "swaks",
 }
 """Program to the Debian package that brings it; tests/packages.txt names them for `make test`."""

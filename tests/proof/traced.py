@@ -1,0 +1,207 @@
+"""The relay under strace: killed at its k-th system call, or told by it that the disk failed (hazards.md, G2 and G5).
+
+Tests and `make prove` run these campaigns on a `Scene`. strace counts calls for each thread by itself: the k-th call is
+that of the first thread that gets so far. It changes nothing but the calls it is told to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
+from pathlib import Path
+
+from proof import ended
+from proof.letters import Mix
+from proof.oracle import Verdict
+from proof.scene import Scene
+from waiting import program, until
+
+CALLS = (
+    "fsync",
+    "fdatasync",
+    "pwrite64",
+    "write",
+    "writev",
+    "sendto",
+    "sendmsg",
+    "unlink",
+    "unlinkat",
+    "rename",
+    "renameat2",
+    "ftruncate",
+    "fallocate",
+    "mkdir",
+    "openat",
+)
+"""What a spool and its promises are made of. Of some the relay makes none; a campaign finds that out."""
+
+KILL = "signal=SIGKILL"
+MIX = Mix(large=0.3, huge=0, special=0.05, null=0.05, soft=0.08, hard=0.08)
+MESSAGES = 14
+Progress = Callable[[str], None]
+
+
+def inject(call: str, what: str, when: str) -> list[str]:
+    """Options of strace. `what`: "signal=SIGKILL", "error=EIO", "delay_enter=1s"; `when`: "3", "3+", "1..4"."""
+    return ["-e", f"trace={call}", "-e", f"inject={call}:{what}:when={when}"]
+
+
+def wrapper(output: Path, options: Sequence[str]) -> list[str]:
+    """Words in front of the relay's command."""
+    return [*_strace(output), *options]
+
+
+def _strace(output: Path) -> list[str]:
+    # Without --seccomp-bpf, which is quicker: strace 6.1 then delivers no signal on entering a call.
+    return [program("strace"), "-f", "-q", "-ttt", "-e", "signal=none", "-o", str(output)]
+
+
+@contextlib.contextmanager
+def attached(pid: int, output: Path, options: Sequence[str]) -> Iterator[None]:
+    """All threads of a running process are under strace, also those it starts."""
+    strace = subprocess.Popen([*_strace(output), "-p", str(pid), *options], stderr=subprocess.PIPE)
+    try:
+        until(lambda: strace.poll() is not None or _traced(pid), 10, f"strace is attached to {pid}")
+        yield
+    finally:
+        if strace.poll() is None:
+            strace.send_signal(signal.SIGINT)  # it lets go, the process goes on
+        said = strace.communicate(timeout=20)[1]
+        assert not said, said.decode()
+
+
+def _traced(pid: int) -> bool:
+    """True also for a process that has ended."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/status")
+    return all("TracerPid:\t0\n" not in _read(status) for status in tasks)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def died(output: Path) -> float:
+    """When the process was killed, in unix seconds: as it made the last call."""
+    return float(re.findall(r"^\d+ +([\d.]+) ", output.read_text(errors="replace"), re.MULTILINE)[-1])
+
+
+def injected(output: Path) -> list[float]:
+    """When strace meddled with a call, in unix seconds."""
+    found = re.findall(r"^\d+ +([\d.]+) .*\(INJECTED\)", output.read_text(errors="replace"), re.MULTILINE)
+    return [float(at) for at in found]
+
+
+class Traced:
+    """Campaigns over one scene, whose relay does not run at first. Each leaves it running, drained and judged."""
+
+    def __init__(self, scene: Scene, progress: Progress = lambda line: None) -> None:
+        self.scene = scene
+        self.log = scene.folder / "strace.txt"
+        self.kills = 0
+        self._progress = progress
+
+    def kill_running(self, call: str, moments: Iterable[int]) -> int:
+        """At each k-th call of the scenario: kill it, read its spool, start it again. Gives how many were killed."""
+        scene, before = self.scene, self.kills
+        for when in moments:
+            scene.start()
+            with attached(scene.relay.innermost, self.log, inject(call, KILL, str(when))):
+                self._scenario()
+                self._until_killed_or_drained()
+            if not self._was_killed(f"{call} {when}"):
+                break
+        return self.kills - before
+
+    def kill_starting(self, call: str, moments: Iterable[int], *, fresh: bool) -> int:
+        """The same with the calls of the start: of a spool there was nothing of, or on the one there is."""
+        scene, before = self.scene, self.kills
+        for when in moments:
+            if fresh:
+                scene.spool = scene.spool.with_name(f"{scene.spool.name.partition('-')[0]}-{call}-{when}")
+            scene.relay.wrapper = wrapper(self.log, inject(call, KILL, str(when)))
+            scene.launch()
+            until(lambda: not scene.relay.running or scene.ready(), 30, f"{call} {when}: it is killed or ready")
+            if not self._was_killed(f"start, {call} {when}", empty=fresh):
+                break
+            if fresh:
+                scene.start()
+                assert self._terminated() == 0, scene.relay.log_text()
+        return self.kills - before
+
+    def fail_running(self, call: str, error: str, when: str) -> tuple[int, bool]:
+        """The scenario with calls that fail. Gives how many did, and whether /readyz says 200 after it."""
+        scene = self.scene
+        scene.start()
+        with attached(scene.relay.innermost, self.log, inject(call, f"error={error}", when)):
+            self._scenario()
+            ready = scene.ready()
+        failed = injected(self.log)
+        self._progress(f"{call} says {error} at {when}: {len(failed)} failed, {'' if ready else 'not '}ready")
+        assert self._terminated() == 0, scene.relay.log_text()
+        if failed and not ready:
+            scene.cut(failed[0])  # what was being sent at that moment could not be recorded any more
+        return len(failed), ready
+
+    def judged(self) -> Verdict:
+        """What became of everything, after a start like any other."""
+        scene = self.scene
+        scene.start()
+        scene.drain()
+        verdict = scene.verdict()
+        scene.forget()
+        return verdict
+
+    def _scenario(self) -> None:
+        """It is over when every message was answered, or the relay is no more."""
+        load = self.scene.load(MESSAGES, sessions=2, fresh=1, mix=MIX)
+        until(lambda: load.file.exists() and load.file.stat().st_size, 30, "the load has begun")
+        until(lambda: not load.running or not self.scene.relay.running, 60, "the messages were answered")
+        load.stop()
+
+    def _until_killed_or_drained(self) -> None:
+        scene = self.scene
+        until(lambda: not scene.relay.running or not ended.waiting(scene.database), 60, "the relay is killed, or owes nothing")
+
+    def _was_killed(self, what: str, *, empty: bool = False) -> bool:
+        """If it was not, it is ended as usual; that, too, makes calls."""
+        relay = self.scene.relay
+        code = self._terminated() if relay.running else relay.wait(10)
+        relay.wrapper = []
+        if code == 0:
+            self._progress(f"{what}: no such call any more")
+            return False
+        assert code in (-signal.SIGKILL, 128 + signal.SIGKILL), f"{what}: it ended with {code}:\n{relay.log_text()}"
+        if not empty:
+            self.scene.cut(died(self.log))
+        self.kills += 1
+        self._progress(f"{what}: killed")
+        return True
+
+    def _terminated(self) -> int:
+        os.kill(self.scene.relay.innermost, signal.SIGTERM)
+        return self.scene.relay.wait(20)
+
+
+def every_call(folder: Path, seed: int, progress: Progress) -> tuple[int, Verdict]:
+    """The long form of G2: every k of every call, of the start and of the scenario; how many kills, and the verdict."""
+    with Scene(folder, seed=seed) as scene:
+        traced = Traced(scene, progress)
+        for call in CALLS:
+            if call != "openat":  # 1,200 at a start, of which 1,190 read the program
+                traced.kill_starting(call, count(1), fresh=True)
+            traced.kill_running(call, count(1))
+            traced.kill_starting(call, count(1), fresh=False)
+            verdict = traced.judged()
+            progress(f"{call}: {traced.kills} kills so far; {verdict}")
+            if not verdict.clean:
+                break
+            assert scene.relay.terminate() == 0
+        return traced.kills, verdict
