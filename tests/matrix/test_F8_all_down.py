@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import smtplib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from clients import letter, send, smtp, submit
-from matrix.stage import Stage, stage
 from relay_process import Relay, provider
 from waiting import until
 
-from relay.testing.upstream import Say, ScriptedUpstream
+from relay.testing.upstream import Script, Upstreams
+from relay.testing.upstream.script import Plan
 
 MAKE = Callable[..., Relay]
 CONNECTIONS = 8
-DOWN = {"banner": Say(421, "4.3.2 down for the day")}
+DOWN = Script(phases={"banner": "421 4.3.2 down for the day"})
 BIG = letter(body="All work and no play makes a full queue.\r\n" * 500)
-
-
-@pytest.fixture
-def scene() -> Iterator[Stage]:
-    with stage() as made:
-        yield made
 
 
 def full(one: Relay) -> list[str]:
@@ -36,9 +30,11 @@ def full(one: Relay) -> list[str]:
 
 
 @pytest.mark.slow
-def test_F8_the_queue_fills_to_its_limit_and_recovers_without_a_storm(relay: MAKE, scene: Stage) -> None:
+def test_F8_the_queue_fills_to_its_limit_and_recovers_without_a_storm(
+    relay: MAKE, upstreams: Callable[..., Upstreams]
+) -> None:
     """Slow: some probes have to fail, and each waits for its timer."""
-    ups = [scene.enter(ScriptedUpstream(DOWN)) for _ in range(2)]
+    ups = upstreams([DOWN, DOWN])
     one = relay(
         providers=[
             provider(f"p{number}", up.port, priority=number + 1, limits={"connections": CONNECTIONS})
@@ -60,9 +56,9 @@ def test_F8_the_queue_fills_to_its_limit_and_recovers_without_a_storm(relay: MAK
     assert all("p0: circuit open" in message["reason"] for message in waiting)
 
     before = ups[0].counts.connections
-    ups[0].script.clear()
+    ups[0].plan = Plan({})
     until(lambda: one.queue() == [], 30, "the queue is empty", every=0.2)
-    later = [got for got in ups[0].received if got.accepted]
+    later = [got for got in ups[0].received if got.taken]
     assert sorted(got.rcpt[0] for got in later) == sorted(b"RCPT TO:<r%d@example.com>" % n for n in range(len(taken)))
     start = before + 2  # one failed probe may have crossed the recovery, one succeeded
     for done, got in enumerate(later):
