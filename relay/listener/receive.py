@@ -27,15 +27,15 @@ class Receiver:
     After a refusal the end is still looked for, and nothing more is stored.
     """
 
-    __slots__ = ("_decoder", "_head", "_head_size", "_talk", "_transaction", "_writer", "id", "now", "refusal", "taken")
+    __slots__ = ("_decoder", "_head", "_whole", "_talk", "_transaction", "_writer", "id", "now", "refusal", "taken")
 
     def __init__(self, talk: Talk, transaction: Transaction) -> None:
         ports, settings = talk.service.ports, talk.service.settings
         self._talk = talk
         self._transaction = transaction
         self._decoder = DataDecoder(cast(Policy, settings.line_endings), settings.max_message_size)
-        self._head: list[bytes] = []
-        self._head_size = 0
+        self._head = bytearray()
+        self._whole = False
         self.now = ports.clock()
         self.id = ports.intake.new_id(self.now)
         self._writer = ports.intake.writer(self.id)
@@ -58,10 +58,18 @@ class Receiver:
             self._judge()
         if not wire or self.refusal is not None:
             return False
-        if self._head_size < HEAD:
-            self._head.append(wire)
-            self._head_size += len(wire)
+        if not self._whole:
+            self._look(wire)
         return self._writer.feed(wire)
+
+    def _look(self, wire: bytes) -> None:
+        """Add to the header section until its end. More of a large message must not stay in memory (hazard D9)."""
+        head, seen = self._head, len(self._head)
+        head += wire[: HEAD - seen]
+        end = 0 if head.startswith(b"\r\n") else head.find(b"\r\n\r\n", max(seen - 3, 0))
+        if end >= 0:
+            del head[end + 4 :]
+        self._whole = end >= 0 or len(head) >= HEAD
 
     def _judge(self) -> None:
         problem = self._decoder.problem
@@ -83,7 +91,7 @@ class Receiver:
         If `accept` raises, which is a bug, nobody knows whether the message was kept: its body stays.
         """
         talk = self._talk
-        facts = scan(b"".join(self._head)[:HEAD], talk.service.settings.wanted)
+        facts = scan(bytes(self._head), talk.service.settings.wanted)
         if facts.received >= MAX_HOPS:
             return await self._refused(replies.LOOP)
         try:

@@ -154,6 +154,7 @@ class Session(Lines):
             self.rest = receiver.rest
             self._end_data(receiver)
         elif drain:
+            self.hold_back()  # what arrived meanwhile would pile up a second time, in every session (hazard D9)
             self._wait(receiver.drain())
 
     def _end_data(self, receiver: Receiver) -> None:
