@@ -171,9 +171,9 @@ class _Body:
         self._virtual -= virtual
         piece = piece[virtual:]
         self.size += len(piece)
-        if len(self.kept) < self._keep:
-            self.kept += piece[: self._keep - len(self.kept)]
         if self.hash is not None:
             self.hash.update(piece)
-        elif MARK in self.kept:
-            self.hash = hashlib.sha256(self.kept[self.kept.index(MARK) :])
+        elif MARK in (begin := bytes(self.kept[: self._keep]) + piece):
+            self.hash = hashlib.sha256(begin[begin.index(MARK) :])
+        if len(self.kept) < self._keep:
+            self.kept += piece[: self._keep - len(self.kept)]
