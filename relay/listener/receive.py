@@ -27,7 +27,7 @@ class Receiver:
     After a refusal the end is still looked for, and nothing more is stored.
     """
 
-    __slots__ = ("_decoder", "_head", "_whole", "_talk", "_transaction", "_writer", "id", "now", "refusal", "taken")
+    __slots__ = ("_decoder", "_head", "_talk", "_transaction", "_whole", "_writer", "id", "now", "refusal", "taken")
 
     def __init__(self, talk: Talk, transaction: Transaction) -> None:
         ports, settings = talk.service.ports, talk.service.settings
