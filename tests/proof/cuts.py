@@ -84,6 +84,10 @@ class Figures:
     seconds: float = 0.0
     failures: list[Finding] = field(default_factory=list)
 
+    @property
+    def clean(self) -> bool:
+        return not self.failures
+
     def add(self, finding: Finding) -> None:
         self.cuts += 1
         self.saved += finding.saved
@@ -129,7 +133,7 @@ def campaign(
                 figures.add(finding)
                 figures.seconds = time.monotonic() - began
                 progress(figures)
-            if not figures.failures:
+            if figures.clean:
                 shutil.rmtree(place)
     return figures
 

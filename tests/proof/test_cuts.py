@@ -21,7 +21,6 @@ def test_G3_power_cuts_under_load_lose_forge_and_double_nothing(tmp_path: Path, 
     """Slow: each copy of the disk is started again, drained and judged. Three of them, so that workers share them."""
     needs_disks()
     figures = campaign(tmp_path, CUTS, seed)
-    print(figures)
-    assert not figures.failures, str(figures)
+    assert figures.clean, str(figures)
     assert figures.cuts == CUTS
     assert figures.saved, "no copy owed anything: the cuts proved nothing"
