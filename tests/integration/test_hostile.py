@@ -8,7 +8,9 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
+from clients import letter, send
 from ledger import Ledger
 from relay_process import Relay, provider
 from waiting import free_port, program, until
@@ -64,7 +66,11 @@ def test_D11_a_client_that_goes_at_any_byte_leaves_nothing_and_loses_nothing(
     relay: Callable[..., Relay], ledger: Callable[[], Ledger]
 ) -> None:
     upstream = ledger()
-    one = relay(providers=[provider("p", upstream.port)]).start()
+    one = relay(providers=[provider("p", upstream.port, limits={"connections": 1})]).start()
+    send(one.door, ["warm@d11.test"], letter())  # opens what stays open, the connection upstream among it
+    upstream.wait_for(1)
+    descriptors = Path(f"/proc/{one.pid}/fd")
+    before = len(list(descriptors.iterdir()))
     session = HELLO + ENVELOPE % b"%05d@d11.test" + b"Subject: x\r\n\r\n..text\r\n.\r\nQUIT\r\n"
     acked, said_all = set(), len(session % 0) - len("QUIT\r\n")
     for number, (cut, way) in enumerate(itertools.product(range(len(session % 0) + 1), ("reset", "close", "half"))):
@@ -80,3 +86,4 @@ def test_D11_a_client_that_goes_at_any_byte_leaves_nothing_and_loses_nothing(
     until(lambda: one.metric("relay_smtp_connections") == 0, 10, "no session is left")
     until(lambda: acked <= {mail.recipients[0] for mail in upstream.taken}, 10, "what was acked is delivered")
     assert len({mail.recipients for mail in upstream.taken}) == len(upstream.taken), "nothing twice"
+    until(lambda: len(list(descriptors.iterdir())) <= before, 10, "no descriptor is left")
