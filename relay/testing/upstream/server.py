@@ -11,6 +11,7 @@ import base64
 import binascii
 import socket
 import ssl
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Self
@@ -69,6 +70,7 @@ class ScriptedUpstream:
         self._log = log
         self._server: asyncio.Server | None = None
         self._sessions: set[asyncio.Task[None]] = set()
+        self._wires: weakref.WeakSet[Wire] = weakref.WeakSet()
 
     @property
     def implicit(self) -> bool:
@@ -100,6 +102,10 @@ class ScriptedUpstream:
         for session in sessions:
             session.cancel()
         await asyncio.gather(*sessions, return_exceptions=True)
+        for wire in list(self._wires):  # also those that take their leave from TLS
+            wire.abort()
+        for _ in range(3):  # turns of the loop, in which TLS and then TCP let go
+            await asyncio.sleep(0)
 
     async def until(self, reached: Callable[[Self], bool]) -> None:
         """Wait for what a test is after: `await up.until(lambda up: len(up.received) == 2)`."""
@@ -151,7 +157,9 @@ class ScriptedUpstream:
         self.counts.connections += 1
         number, log, port = self.counts.connections, self._log, self.port
         tap = None if log is None else lambda way, data: log.put(port, number, way, data)
-        return Wire(lambda wire: self._begin(wire, number), patient=self.implicit, tap=tap)
+        wire = Wire(lambda wire: self._begin(wire, number), patient=self.implicit, tap=tap)
+        self._wires.add(wire)
+        return wire
 
     def _begin(self, wire: Wire, number: int) -> None:
         own = self.script.connections[number - 1] if number <= len(self.script.connections) else {}

@@ -108,6 +108,7 @@ class Session(Performer):
         return Say(250, "\n".join(["scripted", *offers])).wire
 
     async def _starttls(self, line: bytes) -> None:
+        self._wire.hold()
         granted = await self._do("starttls")
         await self._flush()
         if granted and self._up.context is not None:
@@ -117,8 +118,11 @@ class Session(Performer):
 
     async def _encrypt(self) -> None:
         """The phase "handshake": the handshake itself is among what is usual there."""
-        deed = self._decide("handshake")
-        await self._perform("handshake", deed)
+        await self._flush()
+        action = self._action("handshake")
+        if action is not None and not _is_early(action):
+            await self._wire.spoken_to()
+        await self._perform("handshake", self._deed("handshake", action))
         if self._up.context is None:
             raise Over
         if not self._secure:
@@ -217,6 +221,7 @@ class Session(Performer):
         self._last = None
         answered = said.answered if said else deed.answered
         mail = Received(self._mail, tuple(self._rcpt), wire, self._number, answered, time.time())
+        await self._flush()  # nobody waits for a disk to hear what was said before
         await self._up.take(mail)
         if self._up.script.delay:
             await self._wire.wait(self._up.script.delay)

@@ -36,7 +36,9 @@ class Wire(asyncio.Protocol):
         self._patient = patient
         self._tap = tap
         self._transport: asyncio.Transport | None = None
+        self._clear: asyncio.Transport | None = None  # what TLS lies upon
         self._ended = False
+        self._secure = False
         self._full = False
         self._waiter: asyncio.Future[None] | None = None
 
@@ -57,7 +59,7 @@ class Wire(asyncio.Protocol):
     def eof_received(self) -> bool:
         self._ended = True
         self._wake()
-        return True  # what was asked before the end is still answered
+        return not self._secure  # in clear, what was asked before the end is still answered
 
     def connection_lost(self, error: Exception | None) -> None:
         self._ended = True
@@ -136,15 +138,31 @@ class Wire(asyncio.Protocol):
             await self.write(some)
             await self.wait(0.001)
 
+    def hold(self) -> None:
+        """Read no more, until TLS begins or somebody reads: what comes now may be a handshake."""
+        self._patient = True
+        self.transport.pause_reading()
+
+    async def spoken_to(self) -> None:
+        """Wait until there is something to read, without reading it; only while held."""
+        loop, came = asyncio.get_running_loop(), asyncio.Event()
+        with self._socket() as sock:
+            loop.add_reader(sock, came.set)
+            try:
+                await came.wait()
+            finally:
+                loop.remove_reader(sock)
+
     async def encrypt(self, context: ssl.SSLContext) -> None:
         """The server's half of a handshake. What came before it in clear is forgotten (RFC 3207 4.2)."""
         self.buffer.clear()
         self._patient = False
+        self._secure = True
         loop = asyncio.get_running_loop()
         secure = await loop.start_tls(self.transport, self, context, server_side=True, ssl_shutdown_timeout=_FAREWELL)
         if secure is None:
             raise Over
-        self._transport = secure
+        self._transport, self._clear = secure, self._transport
 
     async def beneath(self, data: bytes) -> None:
         """Write under TLS. Only a few bytes: they go to the socket at once."""
@@ -178,12 +196,18 @@ class Wire(asyncio.Protocol):
 
     def close(self) -> None:
         """FIN, after all that was written."""
-        if self._transport is not None:
-            self._transport.close()
+        if self._transport is None:
+            return
+        if self._patient:  # unread, it would make an RST of the FIN
+            with contextlib.suppress(OSError, Over), self._socket() as sock:
+                sock.recv(1 << 20, socket.MSG_DONTWAIT)
+        self._transport.close()
 
     def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
+        """Gone with the next turn of the loop, whatever state it is in; may be said again."""
+        for transport in {self._transport, self._clear}:
+            if transport is not None:
+                transport.abort()
 
     @contextlib.contextmanager
     def _socket(self) -> Iterator[socket.socket]:
