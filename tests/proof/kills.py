@@ -21,6 +21,9 @@ EARLY = 0.15
 """Share of kills that do not wait until the relay is ready: they hit its start."""
 
 START = 0.8
+LONG = 5_000
+"""Messages of a batch with one kill at its end, when the kills are done and messages are wanted still."""
+
 STALLED = 120.0
 
 
@@ -39,7 +42,6 @@ class Figures:
     """What a campaign came to so far. `live`: answered in the batch that is not judged yet."""
 
     kills: int = 0
-    cuts: int = 0
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     live: int = 0
     transactions: int = 0
@@ -68,7 +70,7 @@ class Figures:
 
     def __str__(self) -> str:
         found = Counter(fault.kind for fault in self.faults)
-        told = f"{self.kills} kills, {self.cuts} cuts, {self.acked:,} acknowledged, {self.deliveries:,} deliveries"
+        told = f"{self.kills} kills, {self.acked + self.live:,} messages, {self.deliveries:,} deliveries"
         return f"{told}, {self.excused} duplicates excused, faults: {dict(found) or 'none'}"
 
 
@@ -81,18 +83,14 @@ class Campaign:
         self._plan = plan
         self._dice = random.Random(seed)
         self._told = told
+        self._began = time.monotonic()
 
     def run(self) -> Figures:
         """To the plan's end, or to the first batch with a fault: its folder is left as it is."""
-        began = time.monotonic()
-        try:
-            self._scene.start()
-            while self.figures.clean and not self._done():
-                self._batch()
-                self.figures.seconds = time.monotonic() - began
-        finally:
-            self.figures.live = 0
-            self.figures.seconds = time.monotonic() - began
+        self._began = time.monotonic()
+        self._scene.start()
+        while self.figures.clean and not self._done():
+            self._batch()
         return self.figures
 
     def _done(self) -> bool:
@@ -112,6 +110,7 @@ class Campaign:
         scene.drain(STALLED)
         figures.live = 0
         figures.add(scene.verdict())
+        figures.seconds = time.monotonic() - self._began
         self._told(figures)
         if figures.clean:
             scene.forget()
@@ -131,12 +130,12 @@ class Campaign:
         return load.answered
 
     def _share(self) -> float:
-        """Messages for each kill that is left and waits for any; when none is left, for a kill at the end of each."""
+        """Messages for each kill that is left and waits for any; when none is left, for one at the end of a batch."""
         plan, figures = self._plan, self.figures
-        missing = plan.messages - figures.acked - figures.live
-        usual = plan.messages / plan.kills
-        left = plan.kills - figures.kills
-        return min(max(missing / left if left > 0 else plan.batch * usual, usual / 4), plan.batch * usual) / (1 - EARLY)
+        missing, left = plan.messages - figures.acked - figures.live, plan.kills - figures.kills
+        usual = plan.messages / max(1, plan.kills)
+        most = max(plan.batch * usual, LONG)
+        return min(max(missing / max(1, left), usual / 4), most) / (1 - EARLY)
 
 
 def campaign(scene: Scene, plan: Plan, seed: int) -> Figures:

@@ -61,6 +61,7 @@ class Load:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is ours to answer
             )
 
     @property

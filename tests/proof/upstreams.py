@@ -38,6 +38,7 @@ class Upstreams:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is ours to answer
             )
         for port in self.ports.values():
             until(lambda port=port: greets(port), 20, f"an upstream greets; see {self._output}")

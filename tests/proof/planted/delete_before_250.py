@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from relay.model import Body, DeliveryOutcome, Phase, Reply, Shipment
-from relay.upstream.outcomes import of_reply
+from relay.delivery.classify import accepted
+from relay.model import Body, DeliveryOutcome, Reply, Shipment
 from relay.upstream.smtp import SmtpTransport
 
 TAKEN = Reply(code=250, text="surely")
@@ -20,7 +20,6 @@ def plant() -> None:
         task = asyncio.create_task(send(self, shipment, body))  # type: ignore[arg-type]
         under_way.add(task)
         task.add_done_callback(under_way.discard)
-        await asyncio.sleep(0)
-        return of_reply(shipment.provider, shipment.recipients, Phase.DOT, TAKEN)
+        return [accepted(recipient, shipment.provider.name, TAKEN, dsn=False) for recipient in shipment.recipients]
 
     SmtpTransport.send = hasty  # type: ignore[method-assign]
