@@ -86,15 +86,16 @@ def open_reader(path: Path) -> apsw.Connection:
 
 
 def unusable(path: Path, error: apsw.Error) -> SpoolError:
-    """What SQLite says about the file as a sentence with its fix."""
+    """What SQLite says about the file as a sentence with its fix. It may quote bytes of a damaged one."""
+    why = "".join(char if char.isprintable() else "?" for char in str(error))
     match error:
         case apsw.NotADBError():
             return SpoolError(f"{path} is not an SQLite database; move it away or change spool.url")
         case apsw.CorruptError():
-            return SpoolError(f"the spool {path} is damaged ({error}); restore it from a backup or move it away")
+            return SpoolError(f"the spool {path} is damaged ({why}); restore it from a backup or move it away")
         case apsw.FullError():
             return SpoolError(f"no room on the disk for {path}; free some or change spool.url")
         case apsw.ReadOnlyError() | apsw.CantOpenError() | apsw.PermissionsError():
-            return SpoolError(f"{path} cannot be opened for writing ({error}); check its owner, mode and file system")
+            return SpoolError(f"{path} cannot be opened for writing ({why}); check its owner, mode and file system")
         case _:
-            return SpoolError(f"the spool {path} cannot be used ({error}); check the disk and the system's log")
+            return SpoolError(f"the spool {path} cannot be used ({why}); check the disk and the system's log")

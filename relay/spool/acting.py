@@ -141,14 +141,13 @@ class _Act(Operation):
     def finished(self, result: Any, error: Exception | None) -> None:
         if self._books.again(self, error):
             return
+        if not self.done.done():  # before anything else: whoever waits must not wait for ever
+            if error is None:
+                self.done.set_result(result)
+            else:
+                self.done.set_exception(error)
         if error is None:
             self._land(result)
-        if self.done.done():
-            return
-        if error is None:
-            self.done.set_result(result)
-        else:
-            self.done.set_exception(error)
 
     def _land(self, chunk: Chunk) -> None:
         for owed in chunk.waiting:

@@ -150,7 +150,6 @@ def held(row: list[Any], token: int, now: float) -> Held | None:
         best,
     ) = row
     try:
-        _numbers(due_at, deadline, size, received_at, expires_at)
         seals.check(sealed, meta, bytes.fromhex(prefix))
         message = rows.message(encode(number), meta, size, received_at, expires_at, bytes.fromhex(prefix))
         debt = rows.owed(owed, lane, STATES[state], due_at, deadline, message.envelope.recipients)
@@ -158,13 +157,8 @@ def held(row: list[Any], token: int, now: float) -> Held | None:
         return None
     lease = Lease(token=token, entry=QueueEntry(id=part, message=message, owed=offered(debt)))
     found = Held(lease, number, part, now, alone=bool(alone), file=bool(file))
-    found.best = NOBODY_ENDED if best is None else best
+    found.best = best if isinstance(best, int) else NOBODY_ENDED
     return found
-
-
-def _numbers(*values: object) -> None:
-    if not all(isinstance(value, int | float) for value in values):
-        raise TypeError("not a number")
 
 
 def quarantine(connection: apsw.Connection, row: list[Any]) -> None:
@@ -188,7 +182,9 @@ def bodies(connection: apsw.Connection, numbers: list[int]) -> dict[int, Stored]
     return {number: _stored(*row) for number, *row in _bodies(connection, numbers)}
 
 
-def _stored(size: int, sealed: int, data: object) -> Stored:
+def _stored(size: object, sealed: object, data: object) -> Stored:
+    if not isinstance(size, int) or not isinstance(sealed, int):
+        return Stored()
     crc = seals.body_crc(sealed)
     whole = isinstance(data, bytes) and zlib.crc32(data) == crc and len(data) == size
     body = Body(size=size, data=data) if isinstance(data, bytes) and whole else None

@@ -17,7 +17,7 @@ from relay.model import Envelope, Message, Owed, Source, State
 from relay.ports import Filter, MessageView, Page, QueueStats
 from relay.spool import ids, rows, views
 from relay.spool.books import Books
-from relay.spool.settling import RANK, STATES
+from relay.spool.settling import RANK, STATES, state_of
 
 # Statements are put together from the constants here, never from what somebody typed.
 # A lease no worker has taken yet is shown as queued, which is what it is to people: `ready` has their ids.
@@ -80,11 +80,11 @@ SELECT json_group_array(json_array(id, meta, size, received_at, expires_at, ende
 FROM history WHERE id IN (SELECT value FROM json_each(?))
 """
 STATES_LIVE = f"""
-SELECT json_group_object(shown, n) FROM (
+SELECT json_group_array(json_array(shown, n)) FROM (
     SELECT shown, count(*) AS n FROM (SELECT min({_SHOWN}) AS shown FROM entry AS e GROUP BY e.message) GROUP BY shown)
 """  # nosec B608
 STATES_ENDED = """
-SELECT json_group_object(state, n) FROM (SELECT state, count(*) AS n FROM history GROUP BY state)
+SELECT json_group_array(json_array(state, n)) FROM (SELECT state, count(*) AS n FROM history GROUP BY state)
 """
 OLDEST = """
 SELECT received_at FROM message WHERE id = (SELECT message FROM entry WHERE state <> 5 ORDER BY message LIMIT 1)
@@ -198,6 +198,8 @@ def _view(row: list[Any], unclaimed: frozenset[int], timeline: bool) -> MessageV
     number, meta, size, received_at, expires_at, ended_at, past, entries = row
     try:
         message = rows.message(ids.encode(number), meta, size, received_at, expires_at, b"")
+        if ended_at is not None:
+            rows.moment(ended_at)
         owed = [_owed(item, message, number in unclaimed) for item in json.loads(entries)]
         return views.view(message, owed, rows.past(past), ended_at, timeline=timeline)
     except (ValueError, TypeError, LookupError):
@@ -210,22 +212,26 @@ def _owed(item: list[Any], message: Message, unclaimed: bool) -> Owed:
     return rows.owed(text, lane, shown, due_at, deadline, message.envelope.recipients)
 
 
-def _damaged(number: int, size: int, received_at: float) -> MessageView:
+def _damaged(number: int, size: object, received_at: object) -> MessageView:
     """A row that cannot be read is held (hazard G6) and must not hide the others."""
     envelope = Envelope(sender="", recipients=())
+    shown_size, shown_at = rows.believable(size, received_at)
     return MessageView(
         id=ids.encode(number),
         state=State.HELD,
         sender=envelope.sender,
         recipients=(),
-        size=size,
+        size=shown_size,
         source=views.source(Source(kind="damaged")),
-        received_at=received_at,
+        received_at=shown_at,
     )
 
 
 def count(connection: apsw.Connection, ready: str) -> tuple[dict[str, int], float | None]:
     """Messages by state, and when the oldest that is on its way was received."""
-    found = answer(connection, STATES_LIVE, {"ready": ready}) | answer(connection, STATES_ENDED)
+    states: dict[str, int] = {}
+    for rank, n in [*answer(connection, STATES_LIVE, {"ready": ready}), *answer(connection, STATES_ENDED)]:
+        state = state_of(rank, State.HELD)
+        states[state] = states.get(state, 0) + n
     oldest: list[Any] = connection.execute(OLDEST).fetchall()
-    return {STATES[int(rank)].value: n for rank, n in found.items()}, oldest[0][0] if oldest else None
+    return states, rows.believable(0, oldest[0][0])[1] if oldest else None

@@ -60,6 +60,8 @@ class Accept(Operation):
     def finished(self, result: Any, error: Exception | None) -> None:
         gauge = self._books.gauge
         gauge.uncommitted -= len(self._arrivals)
+        if not self.reply.done():
+            self.reply.set_result(self._answer(error))
         for arrival in self._arrivals:
             if error is None:
                 self._books.land(arrival)
@@ -67,8 +69,6 @@ class Accept(Operation):
                 self._books.sink(arrival)
         if error is not None:
             gauge.grow(-self._size)
-        if not self.reply.done():
-            self.reply.set_result(self._answer(error))
 
     def _answer(self, error: Exception | None) -> Reply | None:
         if error is None:

@@ -10,7 +10,7 @@ import json
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 from relay.db.changes import Change, Kind
 from relay.model import Ended, Envelope, Message, MessageId, Owed, Recipient, Source, State, Submission, TimelineEvent
@@ -23,6 +23,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=
 _COLUMNS = {"recipients", "lane", "state", "due_at", "deadline", "since"}
 _DETAILS = {field.name: field.default for field in fields(Owed) if field.name not in _COLUMNS}
 _SENDING = RANK[State.SENDING]
+_LAST = 1e11  # seconds: a year of four digits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,7 @@ def meta(message: Message) -> str:
 
 def message(id_: MessageId, text: str, size: int, received_at: float, expires_at: float, prefix: bytes) -> Message:
     """The message of a row. ValueError, TypeError, IndexError when the row is damaged."""
+    _check(size, received_at, expires_at)
     sender, recipients, flags, ret, envid, kind, listener, client, user = _decode(text)
     envelope = Envelope(
         sender=sender,
@@ -84,6 +86,30 @@ def message(id_: MessageId, text: str, size: int, received_at: float, expires_at
     )
 
 
+def _check(size: object, *times: object) -> None:
+    """A column has another type once the byte that says so is flipped; TypeError or ValueError then."""
+    if type(size) is not int:
+        raise TypeError("not a size")
+    for at in times:
+        moment(at)
+
+
+def moment(at: object) -> None:
+    """ValueError for a time that no calendar has."""
+    if not isinstance(at, int | float) or not 0 <= at < _LAST:
+        raise ValueError("not a time")
+
+
+def believable(size: object, received_at: object) -> tuple[int, float]:
+    """What of a damaged row can be shown; 0 for what cannot."""
+    try:
+        moment(received_at)
+        at = cast(float, received_at)
+    except ValueError:
+        at = 0.0
+    return size if type(size) is int else 0, at
+
+
 def _plain(recipient: Sequence[str]) -> Recipient:
     return Recipient(address=recipient[0])
 
@@ -104,6 +130,9 @@ def details(owed: Owed, everybody: Sequence[Recipient]) -> str:
 
 def owed(text: str, lane: str, state: State, due_at: float, deadline: float, everybody: Sequence[Recipient]) -> Owed:
     """The debt of a row. ValueError, TypeError, IndexError when the row is damaged."""
+    moment(due_at)
+    if not isinstance(deadline, int | float):
+        raise TypeError("not a time")
     found = _decode(seals.without_sum(text))
     lane.encode()
     if not isinstance(found, dict):

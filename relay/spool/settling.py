@@ -19,6 +19,11 @@ STATES = tuple(State)
 RANK = {state: rank for rank, state in enumerate(STATES)}
 
 
+def state_of(rank: object, otherwise: State) -> State:
+    """`otherwise` for a rank there is none of, which is a flipped bit (hazard G6)."""
+    return STATES[rank] if type(rank) is int and 0 <= rank < len(STATES) else otherwise
+
+
 class ConservationError(Exception):
     """A settlement that loses, doubles or invents recipients: a bug of its caller. Nothing of it was done."""
 

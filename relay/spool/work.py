@@ -18,12 +18,12 @@ from relay.db.answers import is_damage
 from relay.db.errors import StorageFailed, StorageFull
 from relay.db.writer import Operation
 from relay.events import MessageEnded
-from relay.model import Appetite, Body, Lease, MessageId, Settlement
+from relay.model import Appetite, Body, Lease, MessageId, Settlement, State
 from relay.spool import claims, rows, settling, usage
 from relay.spool.books import Books
 from relay.spool.ids import decode, encode
 from relay.spool.leases import NOBODY_ENDED, Held
-from relay.spool.settling import RANK, STATES
+from relay.spool.settling import RANK, state_of
 
 _log = logging.getLogger(__name__)
 
@@ -99,12 +99,12 @@ class Refill(Operation):
     def finished(self, result: Any, error: Exception | None) -> None:
         if self._books.again(self, error):
             return
+        if not self.landed.done():  # before anything else: whoever waits must not wait for ever
+            self.landed.set_result(None)
         if error is None:
             self._land(result)
         elif is_damage(error):
             _log.error("claiming failed: %s; look at the disk and the system's log", error)
-        if not self.landed.done():
-            self.landed.set_result(None)
 
     def _land(self, taken: claims.Taken) -> None:
         books = self._books
@@ -157,12 +157,12 @@ class Departure(Operation):
         if isinstance(error, StorageFull):
             asyncio.get_running_loop().call_later(AGAIN, self._books.database.write, self)
             return
-        if error is None:
-            self._land(result)
-        else:
+        if error is not None:
             self._fail(error)
         if not self.honoured.done():
             self.honoured.set_result(error is None)
+        if error is None:
+            self._land(result)
 
     def _fail(self, error: Exception) -> None:
         for arrival in self._arrivals:
@@ -191,7 +191,7 @@ def ended(books: Books, message: MessageId, size: int, state: int, file: bool) -
     books.gauge.live -= size
     if file:
         asyncio.get_running_loop().run_in_executor(None, books.files.remove, [message])
-    books.observe(MessageEnded(message=message, state=STATES[state]))
+    books.observe(MessageEnded(message=message, state=state_of(state, State.CANCELLED)))
 
 
 class _BodyReads:

@@ -7,11 +7,12 @@ import asyncio
 import apsw
 import pytest
 
+from relay.events import MessageEnded
 from relay.model import State
 from relay.ports import Filter
 from relay.spool.ids import decode
 from relay.spool.limits import SpoolLimits
-from tests.contract.spools import Hands, to_lane
+from tests.contract.spools import Hands, delivered, each_to_its_own, to_lane
 
 
 async def damage(hands: Hands, statement: str, *values: object) -> None:
@@ -65,3 +66,46 @@ async def test_G6_a_body_of_another_type_costs_no_other_its_body(hands: Hands) -
     async with asyncio.timeout(5):
         bodies = await asyncio.gather(hands.spool.body(broken.id), hands.spool.body(sound.id))
     assert bodies[0] is None and bodies[1] is not None
+
+
+async def test_G6_a_seal_of_another_type_costs_no_other_its_body(hands: Hands) -> None:
+    await hands.reopen(SpoolLimits(cache=0))
+    broken, sound = await hands.accept(), await hands.accept()
+    await damage(hands, "UPDATE message SET crc = 'text' WHERE id = ?", decode(broken.id))
+    async with asyncio.timeout(5):
+        bodies = await asyncio.gather(hands.spool.body(broken.id), hands.spool.body(sound.id))
+    assert bodies[0] is None and bodies[1] is not None
+
+
+NO_NUMBERS = ("'large'", "x'ff'", "0.5", "-1", "9e999", "1 << 40")
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS)
+@pytest.mark.parametrize("column", ["size", "received_at", "expires_at"])
+async def test_G6_acting_on_a_message_with_a_number_that_is_none_comes_to_an_end(
+    hands: Hands, column: str, value: str
+) -> None:
+    broken, sound = await hands.accept(), await hands.accept()
+    await damage(hands, f"UPDATE message SET {column} = {value} WHERE id = ?", decode(broken.id))
+    async with asyncio.timeout(5):
+        acted = await hands.spool.act("cancel", Filter(), hands.now)
+        shown = await hands.spool.show(broken.id)
+    assert sound.id in acted.changed
+    assert shown is not None and type(shown.size) is int and 0 <= shown.received_at < 1e11
+
+
+@pytest.mark.parametrize("value", ["'x'", "0.5", "-1", "77"])
+async def test_G6_a_state_there_is_none_of_is_counted_and_told_as_one_there_is(hands: Hands, value: str) -> None:
+    """In the record of a message that ended, and of a recipient of one that goes on."""
+    hands.lane = each_to_its_own
+    gone, partly = await hands.accept(), await hands.accept("a@x", "b@x")
+    leases = {lease.entry.message.id + lease.entry.owed.recipients[0].address: lease for lease in await hands.claim()}
+    await hands.settle(delivered(leases[gone.id + "b@example.org"]), delivered(leases[partly.id + "a@x"]))
+    await damage(hands, f"UPDATE history SET state = {value}")
+    await damage(hands, f"UPDATE past SET state = {value}")
+    async with asyncio.timeout(5):
+        counted = (await hands.spool.stats()).states
+        assert sum(counted.values()) == 2 and set(counted) <= {state.value for state in State}
+        assert await hands.settle(delivered(await hands.one()))
+    ended = [event.state for event in hands.events if isinstance(event, MessageEnded)]
+    assert len(ended) == 2 and all(isinstance(state, State) for state in ended)
