@@ -79,6 +79,9 @@ class Work(Protocol):
     async def settle(self, done: Sequence[Settlement]) -> Collection[int]:
         """Durable on return; the tokens honoured. A token that owns nothing changes nothing."""
 
+    def can_settle(self) -> bool:
+        """False once storage failed: what is sent now could not be recorded, and would be sent again."""
+
     async def wait(self, seconds: float) -> None:
         """Return when something may be claimable, at the latest after so many seconds."""
 

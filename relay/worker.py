@@ -38,7 +38,7 @@ IDLE = 1.0
 CLAIM_STEP = 8
 """Claiming what lies on disk is a transaction: while many are under way, look again only for so many at once."""
 
-UNRECORDED = "the spool cannot record what is spent of a limit; see /readyz"
+UNRECORDED = "the spool cannot record what is sent, or is spent of a limit; see /readyz"
 LOST = "its body is gone or damaged on disk; see the log of the file system, then cancel it"
 
 
@@ -174,12 +174,11 @@ class Worker:
         return body
 
     async def _reserved(self, send: Send) -> bool:
-        """Whether what it will spend of a limit is on stable storage; if not, it must not be sent."""
-        if send.reservation is None:
-            return True
+        """Whether what it will spend of a limit is on stable storage, and what becomes of it can be; else it stays."""
         durable = False
         try:
-            durable = await self._parts.budget.reserve((send.reservation,))
+            durable = send.reservation is None or await self._parts.budget.reserve((send.reservation,))
+            durable = durable and self._parts.work.can_settle()
         finally:
             if not durable:
                 self._parts.dispatcher.finished(send, (), self._parts.clock())

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import stat
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from relay.db.errors import SpoolError
@@ -25,7 +26,10 @@ _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class BodyFiles:
-    """The folder of large bodies. `loose`: written or being written, but of no accepted message."""
+    """The folder of large bodies. `loose`: written or being written, but of no accepted message.
+
+    `broken`: called on the loop when the disk failed, which is something else than being full.
+    """
 
     def __init__(self, folder: Path) -> None:
         private_folder(folder)
@@ -34,6 +38,7 @@ class BodyFiles:
         except OSError as error:
             raise refused(folder, error) from error
         self.folder = folder
+        self.broken: Callable[[OSError], None] = lambda error: None
         self.loose: set[MessageId] = set()
 
     def path(self, message: MessageId) -> Path:
@@ -97,12 +102,12 @@ class Collector:
 
     async def drain(self) -> None:
         if len(self._pile) > INLINE:
-            await asyncio.to_thread(self._write)
+            await self._work(self._write)
 
     async def finish(self) -> Body:
         if self.size <= INLINE:
             return Body(size=self.size, data=bytes(self._pile))
-        await asyncio.to_thread(self._seal)
+        await self._work(self._seal)
         return Body(size=self.size, path=self._files.path(self._message), crc=self._crc)
 
     async def discard(self) -> None:
@@ -111,6 +116,14 @@ class Collector:
         if self._message in self._files.loose:
             self._files.loose.discard(self._message)
             await asyncio.to_thread(self._files.remove, [self._message])
+
+    async def _work(self, job: Callable[[], None]) -> None:
+        try:
+            await asyncio.to_thread(job)
+        except OSError as error:
+            if error.errno == errno.EIO:
+                self._files.broken(error)
+            raise
 
     def _write(self) -> None:
         if self._file < 0:

@@ -15,7 +15,7 @@ from relay.db.changes import Change
 from relay.db.database import Database
 from relay.db.errors import StorageFull
 from relay.db.writer import Operation
-from relay.events import Observer
+from relay.events import Observer, SpoolFailed
 from relay.model import Lease, Owed, QueueEntry, State, Submission
 from relay.ports import Clock, Placement
 from relay.spool import rows
@@ -101,6 +101,12 @@ class Books:
             return False
         self.database.write(operation)
         return True
+
+    def fails(self, why: str) -> None:
+        """No more mail is promised (451) and /readyz says why; what is here goes out as far as it can be recorded."""
+        if not self.gauge.failure:
+            self.gauge.failure = why
+            self.observe(SpoolFailed(error=why))
 
     def sink(self, arrival: Arrival) -> None:
         """The message did not get into the database: its file goes, and nobody was told of it."""

@@ -166,6 +166,9 @@ class MemorySpool(MemoryDesk):
         self._news.set()
         return [done.token]
 
+    def can_settle(self) -> bool:
+        return True
+
     async def wait(self, seconds: float) -> None:
         try:
             await asyncio.wait_for(self._news.wait(), min(seconds, self._next_due()))

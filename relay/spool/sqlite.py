@@ -71,6 +71,7 @@ class SqliteSpool:
                 observe=observe,
                 clock=clock,
             )
+            books.files.broken = partial(_bodies_failed, books)
             books.reserve.fill(books.gauge.free)
             last_id = database.prepare(partial(upkeep.start, books=books, now=clock()))
             database.start(partial(_watch, books))
@@ -121,6 +122,9 @@ class SqliteSpool:
 
     async def settle(self, done: Sequence[Settlement]) -> Collection[int]:
         return await self._work.settle(done)
+
+    def can_settle(self) -> bool:
+        return not self._books.database.failure
 
     async def wait(self, seconds: float) -> None:
         await self._work.wait(seconds)
@@ -182,6 +186,10 @@ def _watch(books: Books, event: Event) -> None:
     if isinstance(event, SpoolFailed):
         books.gauge.failure = event.error
     books.observe(event)
+
+
+def _bodies_failed(books: Books, error: OSError) -> None:
+    books.fails(f"the disk of {books.files.folder} failed: {error.strerror}; repair the disk, then restart the relay")
 
 
 def free_bytes(folder: Path) -> int:

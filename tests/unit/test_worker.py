@@ -345,6 +345,24 @@ async def test_nothing_is_sent_that_cannot_be_counted():
         await desk.until(lambda: len(desk.transport.shipments) == 1)
 
 
+async def test_G5_what_was_claimed_before_the_disk_failed_is_not_sent():
+    class Failing(MemorySpool):
+        broken = False
+
+        async def body(self, message: MessageId) -> Body | None:
+            self.broken = True
+            return await super().body(message)
+
+        def can_settle(self) -> bool:
+            return not self.broken
+
+    desk = Desk([provider("one")], spool=Failing)
+    async with running(desk):
+        view = await desk.settled(await desk.accept("b@example.org"))
+        assert view.state is State.DEFERRED and not desk.transport.shipments
+        assert desk.dispatcher.statuses(desk.now)[0].in_flight == 0
+
+
 async def test_drain_lets_what_is_being_sent_finish_and_takes_no_more():
     desk = Desk([provider("one")])
     desk.transport.gate = asyncio.Event()

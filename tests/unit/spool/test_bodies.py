@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tracemalloc
 from pathlib import Path
@@ -84,6 +85,25 @@ async def test_an_adopted_body_survives_its_writer(tmp_path: Path) -> None:
     files.loose.discard(ID)
     await collector.discard()
     assert body.path is not None and body.path.exists()
+
+
+async def test_G5_a_disk_that_fails_is_told_and_one_that_is_full_is_not(tmp_path: Path) -> None:
+    files, told = BodyFiles(tmp_path / "bodies"), list[int | None]()
+    files.broken = lambda error: told.append(error.errno)
+
+    class Failing(Collector):
+        error = errno.EIO
+
+        def _seal(self) -> None:
+            raise OSError(self.error, "from the disk")
+
+    for error in (errno.ENOSPC, errno.EIO):
+        collector = Failing(files, ID)
+        collector.error = error
+        collector.feed(bytes(INLINE * 2))
+        with pytest.raises(OSError, match="from the disk"):
+            await collector.finish()
+    assert told == [errno.EIO]
 
 
 async def test_a_full_disk_is_the_callers_to_answer(tmp_path: Path) -> None:
