@@ -43,6 +43,9 @@ CALLS = (
 KILL = "signal=SIGKILL"
 MIX = Mix(large=0.3, huge=0, special=0.05, null=0.05, soft=0.08, hard=0.08)
 MESSAGES = 14
+ON_ITS_WAY = 1.0
+"""Seconds within which mail may go to a new connection after the disk failed: it had been handed over before."""
+
 Progress = Callable[[str], None]
 
 
@@ -147,7 +150,7 @@ class Traced:
         self._progress(f"{call} says {error} at {when}: {len(failed)} failed, {'' if ready else 'not '}ready")
         assert self._terminated() == 0, scene.relay.log_text()
         if failed and not ready:
-            scene.cut(failed[0])  # what was being sent at that moment could not be recorded any more
+            scene.cut(failed[0] + ON_ITS_WAY)
         return len(failed), ready
 
     def judged(self) -> Verdict:
@@ -168,7 +171,9 @@ class Traced:
 
     def _until_killed_or_drained(self) -> None:
         scene = self.scene
-        until(lambda: not scene.relay.running or not ended.waiting(scene.database), 60, "the relay is killed, or owes nothing")
+        until(
+            lambda: not scene.relay.running or not ended.waiting(scene.database), 60, "it is killed, or owes nothing"
+        )
 
     def _was_killed(self, what: str, *, empty: bool = False) -> bool:
         """If it was not, it is ended as usual; that, too, makes calls."""

@@ -1,0 +1,51 @@
+"""G5 on the real process: the k-th fsync, fdatasync or pwrite64 fails. No 250 for what is not durable, nothing partial."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from proof.oracle import Outcome
+from proof.scene import Scene
+from proof.traced import Traced
+from waiting import needs_root, program
+
+SEED = int(os.environ.get("PROOF_SEED", random.SystemRandom().randrange(1_000_000)))
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def traced(tmp_path: Path) -> Iterator[Traced]:
+    needs_root("strace looks into a process that pytest did not start itself")
+    program("strace")
+    with Scene(tmp_path, seed=SEED) as scene:
+        yield Traced(scene)
+
+
+@pytest.mark.parametrize(
+    ("call", "moments"),
+    [("fdatasync", ("1", "4", "9+")), ("pwrite64", ("2", "60", "100+")), ("fsync", ("1", "2"))],
+)
+def test_G5_a_disk_that_fails_is_451_and_never_250(traced: Traced, call: str, moments: tuple[str, ...]) -> None:
+    """Slow: a failed disk is believed only after a restart. Until then the relay says that it is not ready."""
+    for when in moments:
+        failed, ready = traced.fail_running(call, "EIO", when)
+        assert failed >= 1
+        assert not ready, f"{call} said EIO at {when}"
+    verdict = traced.judged()
+    assert verdict.clean, f"PROOF_SEED={SEED}, {traced.scene.folder}: {verdict}"
+    assert verdict.outcomes[Outcome.NACKED] >= 1
+
+
+@pytest.mark.parametrize(("call", "moments"), [("pwrite64", ("2", "60", "100..140")), ("fallocate", ("1+",))])
+def test_G4_a_disk_that_is_full_for_a_while_is_no_failure(traced: Traced, call: str, moments: tuple[str, ...]) -> None:
+    """Slow: the same by ENOSPC, which passes: the relay is ready again without a restart."""
+    for when in moments:
+        _, ready = traced.fail_running(call, "ENOSPC", when)
+        assert ready, f"{call} said ENOSPC at {when}"
+    verdict = traced.judged()
+    assert verdict.clean, f"PROOF_SEED={SEED}, {traced.scene.folder}: {verdict}"
