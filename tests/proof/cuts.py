@@ -156,7 +156,8 @@ def worst_moments(folder: Path, *, program: Sequence[str] = ()) -> list[Finding]
             for count, mix in ((1, BODIES), (1, BODIES), (20, SMALL)):
                 scene.load(count, mix=mix).wait_for(count)
                 one.cut()
-    return [one.examine(copy) for copy in one.copies]
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        return list(pool.map(one.examine, one.copies))
 
 
 @contextlib.contextmanager
