@@ -90,8 +90,6 @@ def _handshake(phase: str, action: str, tls: str) -> _Fates:
         return DELIVERED
     if action in SURPLUS and tls == "starttls":
         return AGAIN_HOST, DELIVERED  # inside TLS, unasked: dropped before EHLO is sent, or it spoils the reply to that
-    if action in ("4xx", "5xx", "malformed-code", "wrong-class", "nul-8bit", "early-reply") and tls == "starttls":
-        return AGAIN_HOST, DELIVERED  # C5: in clear behind the 220 it is dropped, a moment later it is no handshake
     return AGAIN_HOST
 
 
