@@ -8,7 +8,7 @@ import apsw
 import pytest
 
 from relay.events import MessageEnded
-from relay.model import State
+from relay.model import Reservation, State
 from relay.ports import Filter
 from relay.spool.ids import decode
 from relay.spool.limits import SpoolLimits
@@ -109,3 +109,17 @@ async def test_G6_a_state_there_is_none_of_is_counted_and_told_as_one_there_is(h
         assert await hands.settle(delivered(await hands.one()))
     ended = [event.state for event in hands.events if isinstance(event, MessageEnded)]
     assert len(ended) == 2 and all(isinstance(state, State) for state in ended)
+
+
+@pytest.mark.parametrize("value", ["CAST(x'ff' AS TEXT)", "x'ff'", "'many'", "0.5", "9e999"])
+@pytest.mark.parametrize("place", ["reservation.provider", "reservation.amount", "counter.amount"])
+async def test_G6_a_damaged_quota_stops_nothing_and_the_others_count(hands: Hands, place: str, value: str) -> None:
+    for number, provider in enumerate(("broken", "sound")):
+        wanted = Reservation(id=number, provider=provider, amount=2, at=hands.now, periods=("day:2026-11-21",))
+        assert await hands.spool.reserve([wanted])
+    table, _, column = place.partition(".")
+    await damage(hands, f"UPDATE {table} SET {column} = {value} WHERE provider = 'broken'")
+    used = {usage.provider: usage for usage in await hands.spool.usage(hands.now)}
+    assert used["sound"].minute == ((hands.now, 2),)
+    assert used["sound"].periods == {"day:2026-11-21": 2}
+    await hands.spool.maintain(hands.now)
