@@ -150,8 +150,8 @@ def held(row: list[Any], token: int, now: float) -> Held | None:
         best,
     ) = row
     try:
-        seals.check(sealed, meta, bytes.fromhex(prefix))
         message = rows.message(encode(number), meta, size, received_at, expires_at, bytes.fromhex(prefix))
+        seals.check(sealed, meta, message.prefix)
         debt = rows.owed(owed, lane, STATES[state], due_at, deadline, message.envelope.recipients)
     except (ValueError, TypeError, LookupError):
         return None

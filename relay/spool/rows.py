@@ -36,7 +36,14 @@ class Debt:
 
 def _decode(text: str) -> Any:
     """ValueError also for text that a flipped bit made no UTF-8, which is read as surrogates (hazard G6)."""
-    return json.loads(text.encode())
+    return json.loads(_text(text).encode())
+
+
+def _text(value: object) -> str:
+    """A flipped bit makes a BLOB of a text, which SQLite may take for JSONB: it comes back as anything JSON has."""
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
 
 
 # Messages
@@ -133,8 +140,8 @@ def owed(text: str, lane: str, state: State, due_at: float, deadline: float, eve
     moment(due_at)
     if not isinstance(deadline, int | float):
         raise TypeError("not a time")
-    found = _decode(seals.without_sum(text))
-    lane.encode()
+    found = _decode(seals.without_sum(_text(text)))
+    _text(lane).encode()
     if not isinstance(found, dict):
         raise TypeError("details are an object")
     places = found.pop("to", None)

@@ -32,6 +32,9 @@ DAMAGE = {
     "a size that is none": "UPDATE message SET size = 'large'",
     "a time that is none": "UPDATE entry SET deadline = ''",
     "bytes where text was": "UPDATE message SET meta = x'0c0000'",
+    "what SQLite takes for JSONB": "UPDATE message SET meta = x'00'",
+    "a debt it takes for JSONB": "UPDATE entry SET owed = x'00'",
+    "a lane it takes for JSONB": "UPDATE entry SET lane = x'00'",
     "a state there is none of": "UPDATE entry SET state = 77",
     "another recipient": "UPDATE message SET meta = replace(meta, 'b@example.org', 'c@example.org')",
     "another sender": "UPDATE message SET meta = replace(meta, 'broken', 'brokem')",
@@ -57,6 +60,77 @@ async def test_G6_a_damaged_row_stops_no_other(hands: Hands, what: str, state: s
     acted = await hands.spool.act("hold", Filter(), hands.now)
     assert sound.id in acted.changed
     assert await hands.state(broken) is State.HELD
+
+
+def pages(hands: Hands, name: str, kind: str) -> list[int]:
+    """Numbers of the pages of a table or an index, in the order of their keys. The spool is not open."""
+    with contextlib.closing(apsw.Connection(str(hands.path))) as connection:
+        found = connection.execute(
+            "SELECT pageno FROM dbstat WHERE name = ? AND pagetype = ? ORDER BY path", (name, kind)
+        )
+        return [number for (number,) in found]
+
+
+def spoil(hands: Hands, *numbers: int) -> None:
+    with hands.path.open("r+b") as file:
+        for number in numbers:
+            file.seek((number - 1) * 4096)
+            file.write(b"\xa5" * 4096)
+
+
+async def many(hands: Hands, count: int = 120) -> list[Message]:
+    """So many that each table has several pages; closed then."""
+    hands.lane = to_lane("a:1", ready=False)
+    made = [await hands.accept(data=b"x" * 1000 + b"\r\n") for _ in range(count)]
+    await hands.spool.close()
+    return made
+
+
+@pytest.mark.parametrize("table", ["message", "entry"])
+async def test_G6_a_search_that_meets_damaged_pages_shows_the_others(hands: Hands, table: str) -> None:
+    made = await many(hands)
+    numbers = pages(hands, table, "leaf")
+    await hands.open()
+    spoil(hands, numbers[1], numbers[-1])
+    assert (await hands.spool.stats()).healthy or table == "entry"
+    listed = {shown.id: shown.state for shown in (await hands.spool.find(Filter(), limit=500)).data}
+    readable = [id for id, state in listed.items() if state is not State.HELD]
+    assert 20 <= len(readable) < len(made)
+    assert made[0].id in readable
+    assert len(listed) == len(made) if table == "message" else len(listed) < len(made)
+    stats = await hands.spool.stats()
+    assert not stats.healthy and "is damaged" in stats.detail and "restore it from a backup" in stats.detail
+    refused = hands.spool.admits(1)
+    assert refused is not None and refused.code == 451
+    with pytest.raises(StorageFailed, match="is damaged") if table == "entry" else contextlib.nullcontext():
+        await hands.spool.act("hold", Filter(), hands.now, dry_run=True)
+    await hands.spool.maintain(hands.now)
+
+
+async def test_G6_damaged_pages_of_bodies_are_told_and_the_others_are_sent(hands: Hands) -> None:
+    made = await many(hands)
+    numbers = pages(hands, "message", "leaf")
+    await hands.open()
+    leases = await hands.claim()
+    assert len(leases) == len(made)
+    spoil(hands, numbers[1])
+    bodies = [await hands.spool.body(lease.entry.message.id) for lease in leases]
+    assert 100 < len([body for body in bodies if body is not None]) < len(made)
+    assert not (await hands.spool.stats()).healthy
+    assert len([event for event in hands.events if isinstance(event, SpoolFailed)]) == 1
+
+
+async def test_G6_what_cannot_be_recorded_is_the_last_that_is_sent(hands: Hands) -> None:
+    await many(hands)
+    roots = pages(hands, "history_ended", "leaf")
+    await hands.open()
+    spoil(hands, *roots)
+    leases = await hands.claim(Appetite(total=10))
+    assert len(leases) == 10
+    assert await hands.settle(delivered(leases[0])) == set()
+    assert not hands.spool.can_settle()
+    assert await hands.claim() == []
+    assert not (await hands.spool.stats()).healthy
 
 
 async def test_G6_a_body_of_another_type_costs_no_other_its_body(hands: Hands) -> None:
