@@ -29,7 +29,8 @@ REPLIES = {
     "quit": b"221 2.0.0 bye\r\n",
 }
 """What is usual, in order, of an upstream that offers AUTH PLAIN and nothing else."""
-SILENT = 0.15  # seconds without a byte: nothing more will come
+SILENT = 0.1  # seconds without a byte: nothing more will come
+PATIENCE = 15.0  # seconds for what has to come
 
 
 def before(phase: str) -> bytes:
@@ -39,9 +40,12 @@ def before(phase: str) -> bytes:
 
 
 async def talk(
-    upstream: ScriptedUpstream, speech: bytes = SPEECH, most: int = 2_000_000, patience: float = SILENT
+    upstream: ScriptedUpstream, speech: bytes = SPEECH, *, least: int | None = None, most: int = 2_000_000
 ) -> tuple[bytes, str]:
-    """All it says, at most so many bytes, and how it ended: "fin", "rst" or "open"."""
+    """All it says, at most so many bytes, and how it ended: "fin", "rst" or "open".
+
+    `least`: once so many bytes came a silence means "open". None: the end is waited for.
+    """
     loop = asyncio.get_running_loop()
     with socket.socket() as sock:
         sock.setblocking(False)
@@ -50,6 +54,7 @@ async def talk(
         try:
             await loop.sock_sendall(sock, speech)
             while len(heard) < most:
+                patience = PATIENCE if least is None or len(heard) < least else SILENT
                 some = await asyncio.wait_for(loop.sock_recv(sock, 1 << 16), patience)
                 if not some:
                     return bytes(heard), "fin"
