@@ -25,7 +25,7 @@ from relay.testing.upstream import Raw, Upstreams
 
 MAKE = Callable[..., Relay]
 ROUNDS = int(os.environ.get("RELAY_F10_ROUNDS", "5"))
-LOAD, CLIENTS, BACKLOG, STUCK = 150, 2, 300, 20
+LOAD, CLIENTS, BACKLOG, STUCK = 100, 2, 300, 20
 TAR = {"dot": Raw(b"250 2.0.0 taken at last\r\n", pause=0.5)}
 GOOD = ("one", "two", "three")
 
