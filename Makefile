@@ -1,10 +1,10 @@
-# make run | make test | make check | make install
+# make run | make test | make check | make prove | make install
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --only-binary :all:
 
-.PHONY: help run test check install test-packages clean
+.PHONY: help run test prove check install test-packages clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -33,6 +33,9 @@ test-packages:
 
 test: $(VENV)/.tested test-packages ## the whole test suite
 	$(BIN)/pytest -n 4 --dist worksteal
+
+prove: $(VENV)/.tested test-packages ## 1,000 kills, 500 power cuts, a million messages: hours; PROVE=--help tells of less
+	PYTHONPATH=tests:tests/integration $(BIN)/python -m proof $(PROVE)
 
 check: $(VENV)/.tested ## format, lint, types, layers
 	$(BIN)/ruff format --check .
