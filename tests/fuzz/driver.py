@@ -6,8 +6,8 @@ returns. What fails is written to the folder of `-artifact_prefix`, shown, and e
 
 from __future__ import annotations
 
+import os
 import sys
-import tempfile
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -23,13 +23,13 @@ def names() -> list[str]:
     return sorted(path.stem for path in TARGETS.glob("*.py"))
 
 
-def dictionary(target: ModuleType) -> str:
-    """The words of a target in libFuzzer's format, as the option that names them."""
+def dictionary(target: ModuleType) -> list[str]:
+    """The words of a target in libFuzzer's format, as the option that names them; in memory, nothing to clean up."""
     words: tuple[bytes, ...] = getattr(target, "WORDS", ())
-    with tempfile.NamedTemporaryFile("w", suffix=".dict", delete=False) as file:
-        for word in words:
-            file.write('"' + "".join(f"\\x{byte:02x}" for byte in word) + '"\n')
-    return f"-dict={file.name}"
+    lines = ['"' + "".join(f"\\x{byte:02x}" for byte in word) + '"\n' for word in words]
+    file = os.memfd_create("words")
+    os.write(file, "".join(lines).encode())
+    return [f"-dict=/proc/self/fd/{file}"] if words else []
 
 
 def main(arguments: list[str]) -> None:
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> None:
     with atheris.instrument_imports(include=["relay"], enable_loader_override=False):
         target = import_module(name if "." in name else f"fuzz.targets.{name}")
     usual = [f"-max_len={target.LONGEST}", f"-timeout={SECONDS_EACH}", f"-rss_limit_mb={MEGABYTES}"]
-    atheris.Setup([sys.argv[0], dictionary(target), *usual, *options], target.run)
+    atheris.Setup([sys.argv[0], *dictionary(target), *usual, *options], target.run)
     atheris.Fuzz()
 
 

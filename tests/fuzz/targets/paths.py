@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from fuzz.reading import Reading
+
 from relay.model import Provider, Recipient, Reply, Shipment
 from relay.smtp.address import MAX_DOMAIN, MAX_LOCAL, Path, parse_path
 from relay.smtp.offer import Offer

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from fuzz.reading import Reading, pieces
+
 from relay.smtp.reply import MAX_LINE, MAX_LINES, MAX_REPLY, MAX_TEXT, ProtocolError, ReplyParser, format_reply
 
 LONGEST = 2048

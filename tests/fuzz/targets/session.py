@@ -1,4 +1,4 @@
-"""Any bytes, in any pieces: documented replies, nothing left behind, and only what CRLF.CRLF ended is stored, as it was.
+"""Any bytes, in any pieces: documented replies, nothing left behind, and only what CRLF.CRLF ended is stored.
 
 Run by the fuzz driver and by the replay of the corpus. Hazards A1, A3 to A7, L3 to L7, B10.
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from fuzz.alarms import Alarms
 from fuzz.reading import Reading, pieces
 from fuzz.sessions import OneClient
+
 from relay.events import CommandRejected
 from relay.listener.exchange import LONGEST_LINE
 from relay.listener.replies import INTERNAL, REASONS
@@ -20,8 +21,9 @@ from relay.testing.fakes import FakeIntake
 
 LONGEST = 1500
 WORDS = (
-    b"EHLO c\r\n", b"HELO c\r\n", b"MAIL FROM:<a@b>\r\n", b"MAIL FROM:<>", b"RCPT TO:<c@d>\r\n", b"DATA\r\n", b"RSET\r\n",
-    b"NOOP\r\n", b"QUIT\r\n", b"VRFY x\r\n", b"STARTTLS\r\n", b"AUTH PLAIN ", b"AUTH LOGIN\r\n", b"Y3Jt\r\n",
+    b"EHLO c\r\n", b"HELO c\r\n", b"MAIL FROM:<a@b>\r\n", b"MAIL FROM:<>", b"RCPT TO:<c@d>\r\n", b"DATA\r\n",
+    b"RSET\r\n", b"NOOP\r\n", b"QUIT\r\n", b"VRFY x\r\n", b"STARTTLS\r\n", b"AUTH PLAIN ", b"AUTH LOGIN\r\n",
+    b"Y3Jt\r\n",
     b"c2VjcmV0\r\n", b"AGNybQBzZWNyZXQ=\r\n", b"*\r\n", b" SIZE=100", b" BODY=8BITMIME", b" SMTPUTF8", b"\r\n.\r\n",
     b"\n.\n", b"\r.\r", b"\n.\r\n", b"\r\n.\n", b"\r\r\n.\r\n", b"\r\n..", b"\r\n", b".", b"\0", b"\x16\x03\x01",
     b"GET / HTTP/1.1\r\n", b"Received: x\r\n", b"\xc3\xa9", b"XCLIENT ADDR=x\r\n", b"\r\n\x85.\r\n",
@@ -88,7 +90,10 @@ async def in_pieces(options: int, chunks: list[bytes], *, settled: bool) -> Said
 
 
 async def step_by_step(options: int, stream: bytes) -> Said:
-    """Every byte that can end a line by itself, so that a 354 tells where a message begins; from there on a simple reader knows what must happen."""
+    """Every byte that can end a line by itself, so that a 354 tells where a message begins.
+
+    From there on a simple reader knows what must happen.
+    """
     one = client(options)
     content: bytearray | None = None
     stored = 0

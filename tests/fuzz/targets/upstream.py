@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from fuzz.alarms import Alarms
 from fuzz.reading import Reading, pieces
 from fuzz.targets.replies import reference as read_replies
-from relay.model import DeliveryOutcome, Fault, Limits, Phase, Provider, Recipient, Reply, Shipment, Verdict
+
+from relay.model import DeliveryOutcome, Fault, Limits, Phase, Provider, Reply, Shipment, Verdict
 from relay.smtp.offer import Offer
 from relay.testing.mail import shipment_to
 from relay.upstream.causes import Failure
