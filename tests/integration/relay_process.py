@@ -100,6 +100,7 @@ class Relay:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C on a terminal is ours to answer
             )
 
     def start(self, *, write: bool = True) -> Relay:

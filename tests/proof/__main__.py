@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -129,7 +130,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         sitting.run()
     except KeyboardInterrupt:
-        account.trouble = f"Stopped by hand; go on: python -m proof --resume --report {file}"
+        account.trouble = f"Stopped by hand; what was not judged is not counted. Go on: --resume --report {file}"
     except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:
         account.trouble = f"{type(error).__name__}: {error}"
     account.write(file)
@@ -138,4 +139,6 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)  # also where a shell has it ignored
     sys.exit(main())
