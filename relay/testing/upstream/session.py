@@ -120,7 +120,8 @@ class Session(Performer):
         """The phase "handshake": the handshake itself is among what is usual there."""
         await self._flush()
         action = self._action("handshake")
-        if action is not None and not _is_early(action):
+        if action is not None:
+            # Sooner, what is said might come with the 220, which clients forget when they encrypt (RFC 3207 4.2).
             await self._wire.spoken_to()
         await self._perform("handshake", self._deed("handshake", action))
         if self._up.context is None:
