@@ -16,6 +16,7 @@ from relay.api import explain, health, messages, queue
 from relay.api.guards import BodyLimit
 from relay.api.parts import ApiParts
 from relay.api.problem import MEDIA_TYPE, Refusal, problem
+from relay.db.errors import StorageFailed, StorageFull
 
 
 def create_app(parts: ApiParts) -> FastAPI:
@@ -27,6 +28,8 @@ def create_app(parts: ApiParts) -> FastAPI:
     app.exception_handler(Refusal)(_refused)
     app.exception_handler(HTTPException)(_http_error)
     app.exception_handler(RequestValidationError)(_invalid)
+    app.exception_handler(StorageFailed)(_no_storage)
+    app.exception_handler(StorageFull)(_no_storage)
     app.exception_handler(Exception)(_crashed)
     return app
 
@@ -51,6 +54,11 @@ async def _invalid(request: Request, error: RequestValidationError) -> JSONRespo
     """Where and what, not the value: pydantic's own errors repeat the input, which may be a secret (hazard H8)."""
     errors = [{"loc": list(found["loc"]), "msg": found["msg"]} for found in error.errors()]
     return _answer(request, 422, "the request is not as it should be; see errors", errors)
+
+
+async def _no_storage(request: Request, error: Exception) -> JSONResponse:
+    """Cause and fix are in its text, which names the spool and nobody's mail."""
+    return _answer(request, 503, str(error))
 
 
 async def _crashed(request: Request, error: Exception) -> JSONResponse:

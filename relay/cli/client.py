@@ -155,6 +155,7 @@ class Offline:
 
         from relay.api.operations import Operations
         from relay.api.problem import Refusal
+        from relay.db.errors import StorageFailed, StorageFull
 
         names = [provider.name for provider in self._config.providers]
 
@@ -168,6 +169,8 @@ class Offline:
         except Refusal as refused:
             errors = [{"loc": [loc], "msg": msg} for loc, msg in refused.errors]
             raise refusal(refused.status, {"detail": refused.detail, "errors": errors}) from None
+        except (StorageFailed, StorageFull) as failed:
+            raise Failure(str(failed)) from None
 
 
 def _another(url: str) -> tuple[http.client.HTTPConnection, str]:

@@ -55,10 +55,19 @@ class Database:
         self.work = Reader(self.path, "spool-work")
         self._writer = Writer(self._connection, asyncio.get_running_loop(), observe)
 
+    def damaged(self, error: apsw.Error) -> str:
+        """What SQLite says of a page as a sentence with its fix."""
+        return str(unusable(self.path, error))
+
     @property
     def failure(self) -> str:
         """Not empty once the disk failed; nothing is written any more."""
         return self._writer.failure if self._writer else ""
+
+    def fail(self, why: str) -> None:
+        """Write nothing any more: what has just been sent could not be recorded, nor could what is sent next."""
+        if self._writer:
+            self._writer.failure = why
 
     def write(self, operation: Operation) -> None:
         """Queue an operation for the next commit; it is told on the loop how that went."""

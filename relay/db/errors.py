@@ -39,6 +39,11 @@ class Trouble(enum.Enum):
     OWN = enum.auto()
 
 
+def is_corrupt(error: BaseException) -> bool:
+    """True when SQLite found a page that is not as it wrote it."""
+    return isinstance(error, apsw.CorruptError | apsw.NotADBError)
+
+
 def trouble(error: BaseException) -> Trouble:
     """What an exception out of a transaction means for the others."""
     match error:

@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import perf_counter, sleep
 from typing import Any, cast
@@ -19,8 +20,8 @@ from typing import Any, cast
 import apsw
 
 from relay.db.changes import LARGEST, Change, apply
-from relay.db.connection import pragma
-from relay.db.errors import StorageFailed, StorageFull, Trouble, trouble
+from relay.db.connection import pragma, unusable
+from relay.db.errors import StorageFailed, StorageFull, Trouble, is_corrupt, trouble
 from relay.events import Committed, Observer, SpoolFailed
 
 Task = Callable[[apsw.Connection], Any]
@@ -170,7 +171,15 @@ class Writer:
             self._checkpoint()  # the log may start over, and what frees space be written where it lay
         if len(batch) > 1:
             return [outcome for operation in batch for outcome in self._commit([operation])]
-        return [(None, StorageFull(str(error)) if kind is Trouble.FULL else error)]
+        return [(None, StorageFull(str(error)) if kind is Trouble.FULL else self._known(error))]
+
+    def _known(self, error: Exception) -> Exception:
+        """A damaged page fails whoever meets it, and is told to everybody; the others go on."""
+        if not isinstance(error, apsw.Error) or not is_corrupt(error):
+            return error
+        why = str(unusable(Path(self._connection.filename), error))
+        self._tell(self._observe, SpoolFailed(error=why))
+        return StorageFailed(why)
 
     def _rolled_back(self) -> bool:
         """True when no transaction is open any more."""

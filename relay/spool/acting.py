@@ -73,12 +73,12 @@ class Acting:
         if not dry_run:
             # New mail that no worker has taken is not being sent: it lies down first and is acted on like any other.
             await self._work.give_back(float("inf"))
-        newest = await self._books.database.desk.ask(_newest)  # mail that comes meanwhile is not chased
+        newest = await self._books.look(_newest)  # mail that comes meanwhile is not chased
         changed: list[MessageId] = []
         skipped: dict[str, str] = {}
         last = -1
         while last < newest:
-            end = await self._books.database.desk.ask(partial(_stretch, first=last + 1, newest=newest))
+            end = await self._books.look(partial(_stretch, first=last + 1, newest=newest))
             chunk = await self._chunk(order, where, range(last + 1, end + 1), dry_run)
             changed += [ids.encode(number) for number in chunk.changed]
             skipped |= chunk.skipped
@@ -89,11 +89,11 @@ class Acting:
         ready = desk.ready_ids(self._books)
 
         def choose(connection: apsw.Connection) -> Chunk:
-            chosen = desk.numbers(connection, desk.LIVE, where, span, CHUNK, ready)
+            chosen = desk.numbers(connection, desk.LIVE, where, span, CHUNK, ready, [])
             return decide(connection, order, chosen, frozenset(json.loads(ready)) if dry_run else frozenset())
 
         if dry_run:
-            return await self._books.database.desk.ask(choose)
+            return await self._books.look(choose)
         return await self.carry_out(order, choose)
 
     async def carry_out(self, order: Order, choose: Callable[[apsw.Connection], Chunk]) -> Chunk:

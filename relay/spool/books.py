@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+import apsw
 
 from relay.db.changes import Change
 from relay.db.database import Database
-from relay.db.errors import StorageFull
+from relay.db.errors import StorageFailed, StorageFull, is_corrupt
 from relay.db.writer import Operation
 from relay.events import Observer, SpoolFailed
 from relay.model import Lease, Owed, QueueEntry, State, Submission
@@ -26,6 +29,8 @@ from relay.spool.leases import Held, Ready
 from relay.spool.limits import Gauge
 from relay.spool.placing import debts
 from relay.spool.reserve import Reserve
+
+T = TypeVar("T")
 
 
 class Arrival:
@@ -104,9 +109,30 @@ class Books:
 
     def fails(self, why: str) -> None:
         """No more mail is promised (451) and /readyz says why; what is here goes out as far as it can be recorded."""
-        if not self.gauge.failure:
+        if self.gauge.failure != why:
             self.gauge.failure = why
             self.observe(SpoolFailed(error=why))
+
+    def damaged(self, error: apsw.Error) -> StorageFailed:
+        """A page of the database cannot be read."""
+        self.fails(self.database.damaged(error))
+        return StorageFailed(self.gauge.failure)
+
+    def saw(self, error: Exception) -> bool:
+        """True when it is a damaged page, of which everybody is told now."""
+        if not isinstance(error, apsw.Error) or not is_corrupt(error):
+            return False
+        self.damaged(error)
+        return True
+
+    async def look(self, question: Callable[[apsw.Connection], T]) -> T:
+        """Ask the reader for people. StorageFailed when it meets a damaged page."""
+        try:
+            return await self.database.desk.ask(question)
+        except apsw.Error as error:
+            if is_corrupt(error):
+                raise self.damaged(error) from error
+            raise
 
     def sink(self, arrival: Arrival) -> None:
         """The message did not get into the database: its file goes, and nobody was told of it."""

@@ -59,14 +59,14 @@ _HELD = RANK[State.HELD]
 class Taken:
     """What a claim leased: rows as they came, and what is due next in the lanes it looked at.
 
-    `damaged`: what went wrong in reading or leasing, for the log.
+    `damaged`: what went wrong in reading or leasing.
     """
 
     rows: list[list[Any]] = field(default_factory=list)
     overdue: list[list[Any]] = field(default_factory=list)
     next_due: dict[str, float] = field(default_factory=dict)
     deadline: float | None = None
-    damaged: list[str] = field(default_factory=list)
+    damaged: list[Exception] = field(default_factory=list)
 
 
 def take(connection: apsw.Connection, wanted: Mapping[str, int], overdue: bool, now: float) -> Taken:
@@ -92,7 +92,7 @@ def _take(
     except Exception as error:
         if not is_damage(error):
             raise
-        taken.damaged.append(str(error))
+        taken.damaged.append(error)
         return [], now + AGAIN
     return due, next_due
 
@@ -103,7 +103,7 @@ def _rows(connection: apsw.Connection, taken: Taken, statement: str, values: dic
     except Exception as error:
         if not is_damage(error):
             raise
-        taken.damaged.append(str(error))
+        taken.damaged.append(error)
     keys = answer(connection, KEYS[statement], values)
     return [row for key in keys for row in _one(connection, *key)]
 
@@ -177,9 +177,9 @@ class Stored:
     file: bool = False
 
 
-def bodies(connection: apsw.Connection, numbers: list[int]) -> dict[int, Stored]:
-    """By number."""
-    return {number: _stored(*row) for number, *row in _bodies(connection, numbers)}
+def bodies(connection: apsw.Connection, numbers: list[int], damaged: list[Exception]) -> dict[int, Stored]:
+    """By number. `damaged` gets what went wrong."""
+    return {number: _stored(*row) for number, *row in _bodies(connection, numbers, damaged)}
 
 
 def _stored(size: object, sealed: object, data: object) -> Stored:
@@ -191,10 +191,11 @@ def _stored(size: object, sealed: object, data: object) -> Stored:
     return Stored(size, crc, body, data is None)
 
 
-def _bodies(connection: apsw.Connection, numbers: list[int]) -> list[Any]:
+def _bodies(connection: apsw.Connection, numbers: list[int], damaged: list[Exception]) -> list[Any]:
     """The rows; after a damaged page one by one, so that it costs no other message its body."""
     try:
         return connection.execute(BODIES, (json.dumps(numbers),)).fetchall()
-    except apsw.Error:
+    except apsw.Error as error:
+        damaged.append(error)
         halves = (numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]) if len(numbers) > 1 else ()
-        return [row for half in halves for row in _bodies(connection, half)]
+        return [row for half in halves for row in _bodies(connection, half, damaged)]

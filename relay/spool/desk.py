@@ -5,6 +5,7 @@ Part of the SQLite spool; the reading half of `ports.Desk`. A list of a million 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Sequence
@@ -12,11 +13,13 @@ from typing import Any
 
 import apsw
 
-from relay.db.answers import answer, answer_each
+from relay.db.answers import answer, answer_each, is_damage
+from relay.db.errors import StorageFailed
 from relay.model import Envelope, Message, Owed, Source, State
 from relay.ports import Filter, MessageView, Page, QueueStats
 from relay.spool import ids, rows, views
 from relay.spool.books import Books
+from relay.spool.reaching import reachable
 from relay.spool.settling import RANK, STATES, state_of
 
 # Statements are put together from the constants here, never from what somebody typed.
@@ -79,6 +82,10 @@ ENDED_ROWS = """
 SELECT json_group_array(json_array(id, meta, size, received_at, expires_at, ended_at, past, '[]'))
 FROM history WHERE id IN (SELECT value FROM json_each(?))
 """
+FIRST = {
+    LIVE: "SELECT min(message) FROM entry WHERE message BETWEEN ? AND ?",
+    ENDED: "SELECT min(id) FROM history WHERE id BETWEEN ? AND ?",
+}
 STATES_LIVE = f"""
 SELECT json_group_array(json_array(shown, n)) FROM (
     SELECT shown, count(*) AS n FROM (SELECT min({_SHOWN}) AS shown FROM entry AS e GROUP BY e.message) GROUP BY shown)
@@ -99,20 +106,25 @@ class Looking:
     async def find(self, where: Filter, *, limit: int, after: str = "") -> Page:
         first = (ids.find(after) or 0) + 1 if after else 0
         ready = self._ready()
-        return await self._books.database.desk.ask(lambda connection: page(connection, where, first, limit, ready))
+        damaged: list[Exception] = []
+        found = await self._books.look(lambda connection: page(connection, where, first, limit, ready, damaged))
+        for problem in damaged:
+            self._books.saw(problem)
+        return found
 
     async def show(self, message: str) -> MessageView | None:
         number = ids.find(message)
         if number is None:
             return None
         ready = self._ready()
-        found = await self._books.database.desk.ask(lambda c: load(c, [number], ready, timeline=True))
+        found = await self._books.look(lambda c: load(c, [number], ready, timeline=True))
         return found[0] if found else None
 
     async def stats(self) -> QueueStats:
         until, states, oldest = self._counted
         if time.monotonic() >= until:
-            states, oldest = await self._count()
+            with contextlib.suppress(StorageFailed):  # `detail` says so; the counts are those of before
+                states, oldest = await self._count()
         gauge = self._books.gauge
         return QueueStats(
             states=states,
@@ -127,7 +139,7 @@ class Looking:
     async def _count(self) -> tuple[dict[str, int], float | None]:
         """Count, and keep the answer for a while if that was a lot of work."""
         started, ready = time.monotonic(), self._ready()
-        states, oldest = await self._books.database.desk.ask(lambda connection: count(connection, ready))
+        states, oldest = await self._books.look(lambda connection: count(connection, ready))
         seconds = time.monotonic() - started
         self._counted = (started + 20 * seconds if seconds > 0.05 else 0.0, states, oldest)
         return states, oldest
@@ -141,22 +153,30 @@ def ready_ids(books: Books) -> str:
     return json.dumps([held.number for held in books.ready])
 
 
-def page(connection: apsw.Connection, where: Filter, first: int, limit: int, ready: str) -> Page:
+def page(
+    connection: apsw.Connection, where: Filter, first: int, limit: int, ready: str, damaged: list[Exception]
+) -> Page:
     """Up to `limit` messages from the id `first` on, live and ended ones in one order."""
     span = range(first, ids.LARGEST + 1)
     found: list[int] = []
     if views.looks_live(where):
-        found += numbers(connection, LIVE, where, span, limit + 1, ready)
+        found += numbers(connection, LIVE, where, span, limit + 1, ready, damaged)
     if views.looks_back(where):
-        found += numbers(connection, ENDED, where, span, limit + 1, ready)
+        found += numbers(connection, ENDED, where, span, limit + 1, ready, damaged)
     found.sort()
     return Page(data=tuple(load(connection, found[:limit], ready, timeline=False)), has_more=len(found) > limit)
 
 
 def numbers(
-    connection: apsw.Connection, statement: str, where: Filter, span: range, most: int, ready: str
+    connection: apsw.Connection,
+    statement: str,
+    where: Filter,
+    span: range,
+    most: int,
+    ready: str,
+    damaged: list[Exception],
 ) -> list[int]:
-    """Ids in the span that match, in order."""
+    """Ids in the span that match, in order. After a damaged page also those that nobody can tell of; see `damaged`."""
     if where.id:
         only = ids.find(where.id)
         if only is None or only not in span:
@@ -175,8 +195,31 @@ def numbers(
     }
     if statement is ENDED:
         del values["ready"]
-    found: list[int] = answer(connection, statement, values)
+    try:
+        return list(answer(connection, statement, values))
+    except Exception as error:
+        if not is_damage(error):
+            raise
+        damaged.append(error)
+    return _one_by_one(connection, statement, values)
+
+
+def _one_by_one(connection: apsw.Connection, statement: str, values: dict[str, Any]) -> list[int]:
+    found: list[int] = []
+    for number in reachable(connection, FIRST[statement], values["first"], values["last"]):
+        found += _if_asked(connection, statement, values | {"first": number, "last": number, "most": 1})
+        if len(found) == values["most"]:
+            break
     return found
+
+
+def _if_asked(connection: apsw.Connection, statement: str, values: dict[str, Any]) -> list[int]:
+    try:
+        return list(answer(connection, statement, values))
+    except Exception as error:
+        if not is_damage(error):
+            raise
+        return [values["first"]]
 
 
 def _glob(pattern: str) -> str:

@@ -184,8 +184,9 @@ class _Reserve(Operation):
 
 def _watch(books: Books, event: Event) -> None:
     if isinstance(event, SpoolFailed):
-        books.gauge.failure = event.error
-    books.observe(event)
+        books.fails(event.error)
+    else:
+        books.observe(event)
 
 
 def _bodies_failed(books: Books, error: OSError) -> None:

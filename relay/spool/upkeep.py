@@ -6,6 +6,7 @@ Part of the SQLite spool. Every step is small enough that nobody notices; it nev
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from functools import partial
@@ -137,6 +138,10 @@ class Upkeep:
         if books.database.failure:
             return
         await self._work.give_back(now - UNCLAIMED)
+        with contextlib.suppress(StorageFailed):  # a damaged page: told by whoever met it
+            await self._tidy(now)
+
+    async def _tidy(self, now: float) -> None:
         await self._mend_clock(now)
         await self._prune_captured(now)
         await self._prune_history(now)
@@ -152,7 +157,7 @@ class Upkeep:
     async def _prune_captured(self, now: float) -> None:
         limits = self._books.gauge.limits
         most, size = limits.captured_messages, limits.captured_bytes
-        crowded = await self._books.database.desk.ask(lambda c: json.loads(_value(c, _CROWDED, (most, size))))
+        crowded = await self._books.look(lambda c: json.loads(_value(c, _CROWDED, (most, size))))
         order = Order(action="cancel", now=now, why=crowded_out(most, size))
         for start in range(0, len(crowded), PRUNED):
             numbers = crowded[start : start + PRUNED]
@@ -161,7 +166,7 @@ class Upkeep:
     async def _prune_history(self, now: float) -> None:
         limits = self._books.gauge.limits
         for _ in range(ROUNDS):
-            many = await self._books.database.desk.ask(lambda c: _value(c, "SELECT count(*) FROM history"))
+            many = await self._books.look(lambda c: _value(c, "SELECT count(*) FROM history"))
             beyond = min(PRUNED, many - limits.max_messages)
             pruned = await self._run(partial(_prune, before=now - limits.keep, beyond=beyond))
             if not pruned:

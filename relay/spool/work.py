@@ -109,7 +109,8 @@ class Refill(Operation):
     def _land(self, taken: claims.Taken) -> None:
         books = self._books
         for problem in taken.damaged:
-            _log.error("a part of the queue cannot be read: %s; restore the spool from a backup", problem)
+            if not books.saw(problem):
+                _log.error("a part of the queue cannot be read: %s; restore the spool from a backup", problem)
         for lane, due_at in taken.next_due.items():
             books.lanes.refresh(lane, due_at)
         if taken.deadline is not None:
@@ -165,6 +166,8 @@ class Departure(Operation):
             self._land(result)
 
     def _fail(self, error: Exception) -> None:
+        if isinstance(error, StorageFailed):
+            self._books.database.fail(str(error))
         for arrival in self._arrivals:
             self._books.sink(arrival)
         if not isinstance(error, StorageFailed) and not self.honoured.done():
@@ -221,7 +224,10 @@ class _BodyReads:
 
     async def _answer(self, wanted: dict[int, asyncio.Future[Body | None]]) -> None:
         try:
-            found = await self._books.database.work.ask(lambda connection: claims.bodies(connection, list(wanted)))
+            damaged: list[Exception] = []
+            found = await self._books.database.work.ask(lambda c: claims.bodies(c, list(wanted), damaged))
+            for problem in damaged:
+                self._books.saw(problem)
         except Exception:  # whatever it is, somebody waits for each of them: it is held for people to look at
             found = {}
         await asyncio.gather(*(self._tell(n, found.get(n, claims.Stored()), one) for n, one in wanted.items()))

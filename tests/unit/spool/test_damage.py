@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import apsw
 import pytest
 
-from relay.events import MessageEnded
-from relay.model import Reservation, State
+from relay.db.errors import StorageFailed
+from relay.events import MessageEnded, SpoolFailed
+from relay.model import Appetite, Message, Reservation, State
 from relay.ports import Filter
 from relay.spool.ids import decode
 from relay.spool.limits import SpoolLimits
