@@ -196,7 +196,8 @@ class Scene:
         rightly = {each for each in dead if each.partition("@")[0].endswith(HARD)}
         sent, received = self.sent(), self.taken()
         found = judge(sent, received, Law(self.ports_of, rightly), self.cuts)
-        return replace(found, faults=found.faults + untold(sent, received, rightly))
+        wrongly = unprovoked(sent, set(dead) - rightly)
+        return replace(found, faults=found.faults + untold(sent, received, rightly) + wrongly)
 
     def ports_of(self, recipient: str) -> Collection[int]:
         return [self.upstreams.ports[name] for name in ROUTES[recipient.rpartition("@")[2]]]
@@ -217,6 +218,16 @@ def untold(sent: Sequence[Sent], received: Sequence[Taken], dead: Collection[str
         for each in sent
         for recipient in each.recipients
         if recipient in dead and each.sender and each.sender not in told
+    )
+
+
+def unprovoked(sent: Sequence[Sent], dead: Collection[str]) -> tuple[Fault, ...]:
+    """Dead-lettered, though no upstream refuses such a recipient."""
+    return tuple(
+        Fault(Kind.FORGED, each.id, recipient, "given up, and no upstream refused it")
+        for each in sent
+        for recipient in each.recipients
+        if recipient in dead
     )
 
 
