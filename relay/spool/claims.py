@@ -120,9 +120,14 @@ def _one(connection: apsw.Connection, number: int, part: int, at: float) -> list
 
 def _split(found: list[list[Any]], most: int, column: int, now: float) -> tuple[list[list[Any]], float]:
     """What is due, and the time of the first that is left."""
-    due = [row for row in found[:most] if row[column] <= now]
+    due = [row for row in found[:most] if _time(row[column]) <= now]
     rest = found[len(due) :]
-    return due, rest[0][column] if rest else NEVER
+    return due, _time(rest[0][column]) if rest else NEVER
+
+
+def _time(at: object) -> float:
+    """One that is no number is due: `held` takes it for damage, and the lane goes on."""
+    return at if isinstance(at, int | float) else 0.0
 
 
 def _lease(connection: apsw.Connection, found: list[list[Any]]) -> None:

@@ -94,7 +94,8 @@ STATES_ENDED = """
 SELECT json_group_array(json_array(state, n)) FROM (SELECT state, count(*) AS n FROM history GROUP BY state)
 """
 OLDEST = """
-SELECT received_at FROM message WHERE id = (SELECT message FROM entry WHERE state <> 5 ORDER BY message LIMIT 1)
+SELECT CAST(received_at AS REAL) FROM message
+WHERE id = (SELECT message FROM entry WHERE state <> 5 ORDER BY message LIMIT 1)
 """
 
 

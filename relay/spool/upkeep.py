@@ -45,12 +45,15 @@ _WISHED = "UPDATE entry SET state = 4, waiting = 0, wish = '' WHERE wish = ? AND
 _CANCEL = "SELECT DISTINCT message FROM entry WHERE wish = ? AND state IN (0, 2) ORDER BY message"
 _FAR = "UPDATE entry SET due_at = :now WHERE waiting = 1 AND state <> 3 AND due_at > :far"
 _STEP = "UPDATE entry SET due_at = due_at - ? WHERE waiting = 1 AND state <> 3"
-_LANES = """
-SELECT json_group_array(json_array(lane, due))
+# A time that is no number sorts behind all that are; alone in its lane it counts as due, so that the claim sees it.
+_TIME = "iif(typeof({0}) IN ('real', 'integer', 'null'), {0}, 0.0)"
+_LANES = f"""
+SELECT json_group_array(json_array(lane, {_TIME.format("due")}))
 FROM (SELECT CAST(lane AS TEXT) AS lane, min(due_at) AS due FROM entry WHERE waiting = 1 GROUP BY lane)
 """
+_NO_LANE = "UPDATE entry SET state = 4, waiting = 0 WHERE waiting = 1 AND typeof(lane) <> 'text'"
 _LOST = "UPDATE entry SET state = 4, waiting = 0 WHERE waiting = 1 AND CAST(lane AS BLOB) = ?"
-_DEADLINE = "SELECT min(deadline) FROM entry WHERE waiting = 1"
+_DEADLINE = f"SELECT {_TIME.format('at')} FROM (SELECT min(deadline) AS at FROM entry WHERE waiting = 1)"
 _LARGEST = "SELECT max(coalesce((SELECT max(id) FROM message), 0), coalesce((SELECT max(id) FROM history), 0))"
 _LIVE = "SELECT coalesce(sum(size), 0) FROM message"
 _FILES = "SELECT json_group_array(id) FROM message WHERE id IN (SELECT value FROM json_each(?)) AND body IS NULL"
@@ -81,6 +84,7 @@ def recover(connection: apsw.Connection, now: float) -> None:
         connection.execute(_VOID, {"now": now})
         connection.execute(_WISHED, (HOLD,))
         connection.execute(_FAR, {"now": now, "far": now + FAR})
+        connection.execute(_NO_LANE)
         wished: list[Any] = connection.execute(_CANCEL, (CANCEL,)).fetchall()
         if wished:
             order = Order(action="cancel", now=now)

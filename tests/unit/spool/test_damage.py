@@ -170,6 +170,34 @@ async def test_G6_acting_on_a_message_with_a_number_that_is_none_comes_to_an_end
     assert shown is not None and type(shown.size) is int and 0 <= shown.received_at < 1e11
 
 
+@pytest.mark.parametrize("value", ["''", "x'ff'", "CAST(x'ff' AS TEXT)", "9e999", "-9e999"])
+@pytest.mark.parametrize("column", ["entry.due_at", "entry.deadline", "entry.lane", "message.received_at"])
+async def test_G6_a_queue_of_nothing_but_damage_opens(hands: Hands, column: str, value: str) -> None:
+    """Where it is alone a damaged value is also the smallest, the first and the oldest."""
+    hands.lane = to_lane("a:1", ready=False)
+    broken = await hands.accept()
+    table, _, name = column.partition(".")
+    await damage(hands, f"UPDATE {table} SET {name} = {value}")
+    async with asyncio.timeout(5):
+        sound = await hands.accept()
+        assert sound.id in {lease.entry.message.id for lease in await hands.claim()}
+        stats = await hands.spool.stats()
+        assert stats.oldest is not None and 0 <= stats.oldest < 1e11
+        await hands.spool.maintain(hands.now)
+    assert await hands.state(broken) in (State.HELD, State.SENDING)
+
+
+@pytest.mark.parametrize("column", ["due_at", "deadline"])
+async def test_G6_a_time_that_breaks_while_the_relay_runs_stops_no_lane(hands: Hands, column: str) -> None:
+    hands.lane = to_lane("a:1", ready=False)
+    broken, sound = await hands.accept(), await hands.accept()
+    with apsw.Connection(str(hands.path)) as other:
+        other.execute(f"UPDATE entry SET {column} = 'x' WHERE message = ?", (decode(broken.id),))
+    assert [lease.entry.message.id for lease in await hands.claim()] == [sound.id]
+    assert await hands.claim() == []
+    assert await hands.state(broken) is State.HELD
+
+
 @pytest.mark.parametrize("value", ["'x'", "0.5", "-1", "77"])
 async def test_G6_a_state_there_is_none_of_is_counted_and_told_as_one_there_is(hands: Hands, value: str) -> None:
     """In the record of a message that ended, and of a recipient of one that goes on."""
