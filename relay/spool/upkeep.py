@@ -50,10 +50,10 @@ _TIME = "iif(typeof({0}) IN ('real', 'integer', 'null'), {0}, 0.0)"
 _LANES = f"""
 SELECT json_group_array(json_array(lane, {_TIME.format("due")}))
 FROM (SELECT CAST(lane AS TEXT) AS lane, min(due_at) AS due FROM entry WHERE waiting = 1 GROUP BY lane)
-"""
+"""  # nosec B608
 _NO_LANE = "UPDATE entry SET state = 4, waiting = 0 WHERE waiting = 1 AND typeof(lane) <> 'text'"
 _LOST = "UPDATE entry SET state = 4, waiting = 0 WHERE waiting = 1 AND CAST(lane AS BLOB) = ?"
-_DEADLINE = f"SELECT {_TIME.format('at')} FROM (SELECT min(deadline) AS at FROM entry WHERE waiting = 1)"
+_DEADLINE = f"SELECT {_TIME.format('at')} FROM (SELECT min(deadline) AS at FROM entry WHERE waiting = 1)"  # nosec B608
 _LARGEST = "SELECT max(coalesce((SELECT max(id) FROM message), 0), coalesce((SELECT max(id) FROM history), 0))"
 _LIVE = "SELECT coalesce(sum(size), 0) FROM message"
 _FILES = "SELECT json_group_array(id) FROM message WHERE id IN (SELECT value FROM json_each(?)) AND body IS NULL"
