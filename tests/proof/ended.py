@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,13 +58,27 @@ def integrity(database: Path) -> str:
 
 @contextlib.contextmanager
 def _open(database: Path) -> Iterator[apsw.Connection]:
+    with tempfile.TemporaryDirectory(prefix="relay-proof-") as folder:
+        connection = _readable(database, Path(folder))
+        try:
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            connection.set_busy_timeout(5000)
+            yield connection
+        finally:
+            connection.close()
+
+
+def _readable(database: Path, folder: Path) -> apsw.Connection:
+    """The file itself, only read. Cut before it was in WAL mode it has to be rolled back first: then a copy of it."""
     connection = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)
     try:
-        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        connection.set_busy_timeout(5000)
-        yield connection
-    finally:
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+        return connection
+    except apsw.ReadOnlyError:
         connection.close()
+    for suffix in ("", "-journal"):
+        shutil.copy(f"{database}{suffix}", folder / f"{database.name}{suffix}")
+    return apsw.Connection(str(folder / database.name))
 
 
 def _ends(connection: apsw.Connection, since: float) -> Iterator[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""G5 on the real process: the k-th fsync, fdatasync or pwrite64 fails. No 250 for what is not durable, nothing partial."""
+"""G5 on the real process: the k-th fsync, fdatasync or pwrite64 fails. No 250 for what is not durable, nothing half."""
 
 from __future__ import annotations
 

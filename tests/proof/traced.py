@@ -171,9 +171,7 @@ class Traced:
 
     def _until_killed_or_drained(self) -> None:
         scene = self.scene
-        until(
-            lambda: not scene.relay.running or not ended.waiting(scene.database), 60, "it is killed, or owes nothing"
-        )
+        until(lambda: not scene.relay.running or not ended.waiting(scene.database), 60, "it is killed, or owes nothing")
 
     def _was_killed(self, what: str, *, empty: bool = False) -> bool:
         """If it was not, it is ended as usual; that, too, makes calls."""
