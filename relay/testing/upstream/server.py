@@ -24,6 +24,7 @@ from relay.testing.upstream.session import Session
 from relay.testing.upstream.wire import Wire
 
 _BACKLOG = 1024
+_TURNS = 4  # of the loop, until TLS and then TCP let go
 _TINY = 2048  # bytes of SO_RCVBUF, before accept: no window is ever taken back, so it has to begin small
 
 
@@ -68,7 +69,7 @@ class ScriptedUpstream:
         self.changed = asyncio.Event()
         self._record = record
         self._log = log
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._sessions: set[asyncio.Task[None]] = set()
         self._wires: weakref.WeakSet[Wire] = weakref.WeakSet()
 
@@ -88,23 +89,26 @@ class ScriptedUpstream:
     async def start(self) -> None:
         """Listen. Raises OSError."""
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        sock = socket.create_server((self.host, self.port), family=family, backlog=_BACKLOG)
+        self._listener = listener = socket.create_server((self.host, self.port), family=family, backlog=_BACKLOG)
+        listener.setblocking(False)
         if self.script.mentions("zero-window"):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _TINY)
-        self.port = sock.getsockname()[1]
-        self._server = await asyncio.get_running_loop().create_server(self._connected, sock=sock, backlog=_BACKLOG)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _TINY)
+        self.port = listener.getsockname()[1]
+        asyncio.get_running_loop().add_reader(listener, self._accept, listener)
 
     async def stop(self) -> None:
         """Stop listening and cut all connections."""
-        if self._server is not None:
-            self._server.close()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            asyncio.get_running_loop().remove_reader(listener)
+            listener.close()
         sessions = list(self._sessions)
         for session in sessions:
             session.cancel()
         await asyncio.gather(*sessions, return_exceptions=True)
         for wire in list(self._wires):  # also those that take their leave from TLS
             wire.abort()
-        for _ in range(3):  # turns of the loop, in which TLS and then TCP let go
+        for _ in range(_TURNS):
             await asyncio.sleep(0)
 
     async def until(self, reached: Callable[[Self], bool]) -> None:
@@ -153,33 +157,46 @@ class ScriptedUpstream:
 
     # Connections
 
-    def _connected(self) -> Wire:
-        self.counts.connections += 1
-        number, log, port = self.counts.connections, self._log, self.port
-        tap = None if log is None else lambda way, data: log.put(port, number, way, data)
-        wire = Wire(lambda wire: self._begin(wire, number), patient=self.implicit, tap=tap)
-        self._wires.add(wire)
-        return wire
-
-    def _begin(self, wire: Wire, number: int) -> None:
-        own = self.script.connections[number - 1] if number <= len(self.script.connections) else {}
-        task = asyncio.ensure_future(self._serve(wire, number, Session(self, wire, number, Plan(own))))
-        self._sessions.add(task)
-        self.counts.open += 1
-        self.counts.most_open = max(self.counts.most_open, self.counts.open)
-        self.event(number, b"connected")
-        self.changed.set()
-        task.add_done_callback(self._sessions.discard)
-
-    async def _serve(self, wire: Wire, number: int, session: Session) -> None:
+    def _accept(self, listener: socket.socket) -> None:
+        """By hand: a server of asyncio's that is closed while it accepts forgets the connection and leaves it open."""
         try:
-            await session.run()
-        except asyncio.CancelledError:
+            for _ in range(_BACKLOG):
+                sock, _ = listener.accept()
+                self._begin(sock)
+        except OSError:  # no more of them, or they are gone again
+            return
+
+    def _begin(self, sock: socket.socket) -> None:
+        counts, log, port = self.counts, self._log, self.port
+        counts.connections += 1
+        counts.open += 1
+        counts.most_open = max(counts.most_open, counts.open)
+        number = counts.connections
+        tap = None if log is None else lambda way, data: log.put(port, number, way, data)
+        wire = Wire(patient=self.implicit, tap=tap)
+        self.event(number, b"connected")
+        task = asyncio.ensure_future(self._serve(sock, wire, number))
+        self._sessions.add(task)
+        self._wires.add(wire)
+        task.add_done_callback(lambda task: self._ended(task, sock, wire, number))
+        self.changed.set()
+
+    async def _serve(self, sock: socket.socket, wire: Wire, number: int) -> None:
+        sock.setblocking(False)
+        own = self.script.connections[number - 1] if number <= len(self.script.connections) else {}
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: wire, sock)
+        await Session(self, wire, number, Plan(own)).run()
+
+    def _ended(self, task: asyncio.Task[None], sock: socket.socket, wire: Wire, number: int) -> None:
+        """Also of a session that was cancelled before it began."""
+        self._sessions.discard(task)
+        if task.cancelled():
             wire.abort()
-        finally:
-            self.counts.open -= 1
-            self.event(number, b"closed")
-            self.changed.set()
+        if not wire.connected:
+            sock.close()
+        self.counts.open -= 1
+        self.event(number, b"closed")
+        self.changed.set()
 
 
 def _decoded(word: bytes) -> bytes:

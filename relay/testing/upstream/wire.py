@@ -27,12 +27,11 @@ class Over(Exception):
 class Wire(asyncio.Protocol):
     """`buffer`: what came and was not taken yet. `tap` sees every byte: "<" from the client, ">" to it.
 
-    `made` is called once it is connected; `patient`: it reads nothing until TLS begins or somebody reads.
+    `patient`: it reads nothing until TLS begins or somebody reads.
     """
 
-    def __init__(self, made: Callable[[Wire], None], *, patient: bool = False, tap: Tap | None = None) -> None:
+    def __init__(self, *, patient: bool = False, tap: Tap | None = None) -> None:
         self.buffer = bytearray()
-        self._made = made
         self._patient = patient
         self._tap = tap
         self._transport: asyncio.Transport | None = None
@@ -48,7 +47,6 @@ class Wire(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]  # asyncio's are Transports, uvloop's look like them
         if self._patient:
             self.transport.pause_reading()
-        self._made(self)
 
     def data_received(self, data: bytes) -> None:
         if self._tap is not None:
@@ -78,6 +76,11 @@ class Wire(asyncio.Protocol):
             self._waiter.set_result(None)
 
     # What the session calls
+
+    @property
+    def connected(self) -> bool:
+        """It is, or was: the socket is the transport's to close."""
+        return self._transport is not None
 
     @property
     def transport(self) -> asyncio.Transport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import signal
 import smtplib
@@ -163,6 +164,16 @@ def test_a_stopped_upstream_cuts_its_connections_and_comes_back_on_its_port() ->
         assert ups[0].port == port
         send(ups[0])
         assert ups[0].counts.taken == 1
+
+
+def test_connections_that_come_as_it_stops_leave_nothing_open() -> None:
+    """What is left open is a ResourceWarning, which fails the test."""
+    for _ in range(20):
+        with Upstreams([None]) as ups, contextlib.ExitStack() as clients:
+            for _ in range(5):
+                clients.enter_context(socket.create_connection(("127.0.0.1", ups[0].port)))
+            ups.stop(ups[0])
+    gc.collect()
 
 
 def test_a_script_that_is_wrong_leaves_no_thread() -> None:
