@@ -1,10 +1,10 @@
-# make run | make test | make check | make prove | make install
+# make run | make test | make check | make prove | make fuzz | make install
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --only-binary :all:
 
-.PHONY: help run test prove check install test-packages clean
+.PHONY: help run test prove fuzz check install test-packages clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -36,6 +36,11 @@ test: $(VENV)/.tested test-packages ## the whole test suite
 
 prove: $(VENV)/.tested test-packages ## 1,000 kills, 500 power cuts, a million messages: hours; PROVE=--help tells of less
 	PYTHONPATH=tests:tests/integration $(BIN)/python -m proof $(PROVE)
+
+# FUZZ="paths session" takes some of the targets, RUNS=n so many executions instead of SECONDS.
+SECONDS ?= 60
+fuzz: $(VENV)/.tested ## long fuzzing, SECONDS=60 for each target
+	@cd tests && SECONDS='$(SECONDS)' RUNS='$(RUNS)' PYTHONPATH=.:.. ../$(BIN)/python -m fuzz $(FUZZ)
 
 check: $(VENV)/.tested ## format, lint, types, layers
 	$(BIN)/ruff format --check .

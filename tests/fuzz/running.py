@@ -19,6 +19,11 @@ CRASHES = HERE / "crashes"
 REPOSITORY = HERE.parents[1]
 
 
+def committed(target: str) -> list[Path]:
+    """The inputs that belong to the project: with a name. What `make fuzz` keeps beside them has a hash."""
+    return sorted(file for file in (CORPUS / target).iterdir() if not re.fullmatch("[0-9a-f]{40}", file.name))
+
+
 @dataclass(frozen=True)
 class Report:
     """`executions`: inputs run. `failure`: "" or what went wrong, with the input and how to run it again."""
