@@ -52,7 +52,7 @@ SELECT json_group_array(json_array(lane, {_TIME.format("due")}))
 FROM (SELECT CAST(lane AS TEXT) AS lane, min(due_at) AS due FROM entry WHERE waiting = 1 GROUP BY lane)
 """  # nosec B608
 _NO_LANE = "UPDATE entry SET state = 4, waiting = 0 WHERE waiting = 1 AND typeof(lane) <> 'text'"
-_LOST = "UPDATE entry SET state = 4, waiting = 0 WHERE waiting = 1 AND CAST(lane AS BLOB) = ?"
+_LOST = "UPDATE entry SET state = 4, waiting = 0 WHERE waiting = 1 AND CAST(lane AS BLOB) IS ?"
 _DEADLINE = f"SELECT {_TIME.format('at')} FROM (SELECT min(deadline) AS at FROM entry WHERE waiting = 1)"  # nosec B608
 _LARGEST = "SELECT max(coalesce((SELECT max(id) FROM message), 0), coalesce((SELECT max(id) FROM history), 0))"
 _LIVE = "SELECT coalesce(sum(size), 0) FROM message"
@@ -101,11 +101,14 @@ def load(connection: apsw.Connection, books: Books) -> None:
 def _first_due(connection: apsw.Connection) -> tuple[list[tuple[str, float]], float]:
     """When each lane is first due, and the first deadline: one scan of an index."""
     deadline = _value(connection, _DEADLINE)
-    lanes: list[tuple[str, float]] = answer(connection, _LANES)
-    for lane, _ in lanes:
-        if not lane.isascii():  # a flipped bit: nobody could claim it by that name, so it is held, for people to see
-            connection.execute(_LOST, (lane.encode("utf-8", "surrogateescape"),))
-    return [(lane, due_at) for lane, due_at in lanes if lane.isascii()], NEVER if deadline is None else deadline
+    lanes: list[tuple[str | None, float | None]] = answer(connection, _LANES)
+    known: list[tuple[str, float]] = []
+    for lane, due_at in lanes:
+        if lane is not None and lane.isascii() and isinstance(due_at, int | float):
+            known.append((lane, due_at))
+        else:  # a flipped bit: nobody could claim it by that name or time, so it is held, for people to see
+            connection.execute(_LOST, (lane if lane is None else lane.encode("utf-8", "surrogateescape"),))
+    return known, deadline if isinstance(deadline, int | float) else NEVER if deadline is None else 0.0
 
 
 def learn_lanes(books: Books, first: tuple[list[tuple[str, float]], float]) -> None:
