@@ -184,6 +184,7 @@ class Wire(asyncio.Protocol):
             # No event loop tells the end of a connection that it does not read from.
             while not any(event & _HURT for _, event in watch.poll(0)):  # noqa: ASYNC110
                 await asyncio.sleep(_GLANCE)
+        self.abort()  # asyncio never closes TLS whose end came while nobody read
         raise Over
 
     def half_close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ssl
 from pathlib import Path
 from typing import Any
@@ -160,3 +161,19 @@ async def test_the_zoo(zoo: Zoo, kind: str) -> None:
                 await writer.wait_closed()
     assert bool(error) == bool(WRONG[kind])
     assert WRONG[kind] in error.lower()
+
+
+async def test_a_zero_window_inside_tls_leaves_no_socket_open(zoo: Zoo) -> None:
+    """asyncio's TLS cannot be closed in order once the other side's end came while nobody read."""
+    trust = ssl.create_default_context(cafile=zoo.ca_file)
+    script = Script(phases={"ehlo": "zero-window"}, tls="implicit")
+    async with ScriptedUpstream(script, context=zoo.make().context) as upstream:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", upstream.port, ssl=trust, server_hostname="localhost"
+        )
+        await line(reader)
+        writer.write(b"EHLO x\r\n")
+        await upstream.until(lambda up: up.counts.phases["ehlo"] == 1)
+        writer.transport.abort()
+        await upstream.until_closed()
+        gc.collect()  # a socket that nobody closed is a ResourceWarning, and that an error
