@@ -5,8 +5,8 @@ Part of the SQLite spool; the reading half of `ports.Desk`. A list of a million 
 
 from __future__ import annotations
 
-import contextlib
 import json
+import logging
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -21,6 +21,8 @@ from relay.spool import ids, rows, views
 from relay.spool.books import Books
 from relay.spool.reaching import reachable
 from relay.spool.settling import RANK, STATES, state_of
+
+_log = logging.getLogger(__name__)
 
 # Statements are put together from the constants here, never from what somebody typed.
 # A lease no worker has taken yet is shown as queued, which is what it is to people: `ready` has their ids.
@@ -124,8 +126,12 @@ class Looking:
     async def stats(self) -> QueueStats:
         until, states, oldest = self._counted
         if time.monotonic() >= until:
-            with contextlib.suppress(StorageFailed):  # `detail` says so; the counts are those of before
+            try:
                 states, oldest = await self._count()
+            except Exception as error:  # the counts are those of before; `detail` says of a damaged page
+                if not isinstance(error, StorageFailed) and not is_damage(error):
+                    raise
+                _log.error("the queue cannot be counted: %s", error)
         gauge = self._books.gauge
         return QueueStats(
             states=states,
