@@ -15,13 +15,14 @@ import hashlib
 import json
 import os
 import random
-import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import uvloop
+from proof.ending import told_to_end
 from proof.letters import HARD, MARK, SOFT
 
 SIZE = 100 * 1024 * 1024
@@ -191,11 +192,10 @@ class Connection(asyncio.Protocol):
 
 async def serve(options: argparse.Namespace) -> None:
     ways = Ways(Record(options.record), options.seed, options.vanish)
-    loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, ended.set)
     for port in options.port:
-        await loop.create_server(lambda port=port: Connection(ways, port), "127.0.0.1", port, backlog=512)
-    await ended.wait()
+        made = partial(Connection, ways, port)
+        await asyncio.get_running_loop().create_server(made, "127.0.0.1", port, backlog=512)
+    await told_to_end()
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:

@@ -11,7 +11,6 @@ import asyncio
 import base64
 import json
 import os
-import signal
 import socket
 import time
 from collections import deque
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+from proof.ending import told_to_end
 from proof.letters import Letter, Letters, Mix
 
 GROUP, GROUP_BYTES = 64, 8 * 1024 * 1024
@@ -237,11 +237,9 @@ async def send(options: argparse.Namespace) -> None:
     mix = Mix(**{field.name: getattr(options, f"mix_{field.name}") for field in fields(Mix)})
     letters = Letters(options.seed, options.run, options.domains.split(","), mix)
     supply = Supply(options.journal, letters, options.count, options.rate)
-    loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, ended.set)
     for number in range(options.sessions + options.fresh):
         Session(supply, options.port, keeps=number < options.sessions).connect()
-    running, told = asyncio.create_task(supply.run()), asyncio.create_task(ended.wait())
+    running, told = asyncio.create_task(supply.run()), asyncio.create_task(told_to_end())
     await asyncio.wait({running, told}, return_when=asyncio.FIRST_COMPLETED)
     supply.end()
     await asyncio.wait({running}, timeout=LAST_WORDS)

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from proof.books import Lines
@@ -41,7 +42,7 @@ class Upstreams:
                 start_new_session=True,  # Ctrl-C is ours to answer
             )
         for port in self.ports.values():
-            until(lambda port=port: greets(port), 20, f"an upstream greets; see {self._output}")
+            until(partial(greets, port), 20, f"an upstream greets; see {self._output}")
 
     @contextlib.contextmanager
     def silent(self) -> Iterator[None]:

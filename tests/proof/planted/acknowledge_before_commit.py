@@ -14,4 +14,4 @@ def plant() -> None:
         arrivals = [self._books.board(submission) for submission in batch]
         self._books.database.write(Accept(self._books, arrivals, sum(each.message.size for each in batch)))
 
-    Intake.accept = accept  # type: ignore[assignment,method-assign]
+    Intake.accept = accept  # type: ignore[method-assign]

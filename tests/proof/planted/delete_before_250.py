@@ -17,7 +17,7 @@ def plant() -> None:
     send, under_way = SmtpTransport.send, set[asyncio.Task[Any]]()
 
     async def hasty(self: SmtpTransport, shipment: Shipment, body: Body) -> Sequence[DeliveryOutcome]:
-        task = asyncio.create_task(send(self, shipment, body))  # type: ignore[arg-type]
+        task = asyncio.create_task(send(self, shipment, body))
         under_way.add(task)
         task.add_done_callback(under_way.discard)
         return [accepted(recipient, shipment.provider.name, TAKEN, dsn=False) for recipient in shipment.recipients]
