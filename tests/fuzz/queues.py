@@ -37,7 +37,7 @@ from relay.spool.sqlite import SqliteSpool
 START = 1_795_000_000.0
 LATER = START + 600.0
 ROOM = 1 << 40
-PLENTY = Appetite(total=1000)
+PLENTY = Appetite(total=50)
 MEMORY = Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir())
 LARGE = b"Subject: large\r\n\r\n" + b"0123456789abcdef\r\n" * 15_000
 

@@ -10,12 +10,15 @@ import asyncio
 import os
 import shutil
 import struct
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import apsw
+import uvloop
 from fuzz.alarms import Alarms
 from fuzz.queues import LATER, MEMORY, PLENTY, Image, delivered, image, opened
 from fuzz.reading import Reading
@@ -32,6 +35,8 @@ WORDS = (
     b"1e999", b"\\ud800", b"-1", b"NaN", b"[0,0,0,0,0,0]", b"SQLite format 3\0", b'["a",[["b"]],0,"","","s","","",""]',
 )  # fmt: skip
 
+Question = Callable[[], Awaitable[Any]]
+
 COLUMNS = {
     "message": ("meta", "size", "received_at", "expires_at", "prefix", "crc", "body"),
     "entry": ("lane", "state", "waiting", "due_at", "deadline", "wish", "owed"),
@@ -43,16 +48,21 @@ COLUMNS = {
 CELLS = [(table, column) for table, columns in COLUMNS.items() for column in columns]
 NUMBERS = (0, 1, -1, 4, 5, 9, 10, 1 << 62, -(1 << 63), 1e300, float("inf"), float("-inf"), 0.5)
 
-loop = asyncio.new_event_loop()
+sys.setswitchinterval(0.0005)  # as the relay does: its threads wait for each other here, too
+loop = uvloop.new_event_loop()
 alarms = Alarms(loop)
 CLEAN, CRASHED = loop.run_until_complete(image())
 
 
 @dataclass
 class Damage:
-    """`rough`: to the file itself, so that SQLite may say of any page that it is damaged. `touched`: messages."""
+    """`rough`: to the file itself, so that SQLite may say of any page that it is damaged. `touched`: messages.
+
+    `asked`: what is asked of the spool besides claims and bodies: looking, counting, acting, or (0) everything.
+    """
 
     rough: bool = False
+    asked: int = 0
     touched: set[MessageId] = field(default_factory=set)
 
 
@@ -67,9 +77,11 @@ def run(data: bytes) -> None:
     folder = MEMORY / f"fuzz-spool-{os.getpid()}"
     shutil.rmtree(folder, ignore_errors=True)
     reading = Reading(data)
-    pristine = CLEAN if reading.byte() % 2 else CRASHED
+    options = reading.byte()
+    pristine = CLEAN if options & 1 else CRASHED
     path = pristine.put(folder)
     damage = reading.pick(KINDS)(reading, path, pristine)
+    damage.asked = options >> 1 & 3
     seen = loop.run_until_complete(served(path, damage, pristine))
     alarms.raise_first()
     if seen is not None and not damage.rough:
@@ -97,18 +109,31 @@ async def worked(spool: SqliteSpool, damage: Damage, pristine: Image) -> Seen:
     for lease in leases:
         entry = lease.entry
         seen.leased.setdefault(entry.message.id, set()).update(r.address for r in entry.owed.recipients)
-        await body(spool, entry.message.id, damage, pristine)
-    await tolerant(damage, lambda: spool.find(Filter(ended=True), limit=100))
-    await tolerant(damage, lambda: spool.find(Filter(recipient="*b@*", provider="p"), limit=100))
-    for message in [*damage.touched, *pristine.bodies][:3]:
-        await tolerant(damage, lambda id=message: spool.show(id))
-    await tolerant(damage, spool.stats)
-    await tolerant(damage, lambda: spool.usage(LATER))
-    await tolerant(damage, lambda: spool.settle([delivered(lease) for lease in leases[:3]]))
-    await tolerant(damage, lambda: spool.act("cancel", Filter(recipient="b*"), LATER))
-    await tolerant(damage, lambda: spool.act("release", Filter(), LATER))
-    await tolerant(damage, lambda: spool.maintain(LATER + 10))
+    await asyncio.gather(*(body(spool, message, damage, pristine) for message in seen.leased))
+    for number, questions in enumerate((looking, counting, acting), 1):
+        if damage.asked in (0, number):
+            for question in questions(spool, leases, [*damage.touched, *pristine.bodies]):
+                await tolerant(damage, question)
     return seen
+
+
+def looking(spool: SqliteSpool, leases: list[Lease], messages: list[MessageId]) -> Iterator[Question]:
+    yield lambda: spool.find(Filter(ended=True), limit=100)
+    yield lambda: spool.find(Filter(recipient="*b@*", provider="p"), limit=100)
+    for message in messages[:3]:
+        yield partial(spool.show, message)
+
+
+def counting(spool: SqliteSpool, leases: list[Lease], messages: list[MessageId]) -> Iterator[Question]:
+    yield spool.stats
+    yield lambda: spool.usage(LATER)
+    yield lambda: spool.maintain(LATER + 10)
+
+
+def acting(spool: SqliteSpool, leases: list[Lease], messages: list[MessageId]) -> Iterator[Question]:
+    yield lambda: spool.settle([delivered(lease) for lease in leases[:3]])
+    yield lambda: spool.act("cancel", Filter(recipient="b*"), LATER)
+    yield lambda: spool.act("release", Filter(), LATER)
 
 
 async def body(spool: SqliteSpool, message: MessageId, damage: Damage, pristine: Image) -> None:
@@ -122,7 +147,7 @@ async def body(spool: SqliteSpool, message: MessageId, damage: Damage, pristine:
     assert found.size == len(data)
 
 
-async def tolerant(damage: Damage, act: Callable[[], Awaitable[Any]]) -> Any:
+async def tolerant(damage: Damage, act: Question) -> Any:
     """SQLite may refuse a damaged page by name; anything else, and anything at all in a sound file, is a bug."""
     try:
         return await act()

@@ -144,10 +144,13 @@ async def test_G6_a_body_of_another_type_costs_no_other_its_body(hands: Hands) -
     assert bodies[0] is None and bodies[1] is not None
 
 
-async def test_G6_a_seal_of_another_type_costs_no_other_its_body(hands: Hands) -> None:
+@pytest.mark.parametrize(
+    "change", ["crc = 'text'", "crc = CAST(x'ff' AS TEXT)", "body = CAST(x'ff' AS TEXT)", "size = 'x'"]
+)
+async def test_G6_a_column_of_another_type_costs_no_other_its_body(hands: Hands, change: str) -> None:
     await hands.reopen(SpoolLimits(cache=0))
     broken, sound = await hands.accept(), await hands.accept()
-    await damage(hands, "UPDATE message SET crc = 'text' WHERE id = ?", decode(broken.id))
+    await damage(hands, f"UPDATE message SET {change} WHERE id = ?", decode(broken.id))
     async with asyncio.timeout(5):
         bodies = await asyncio.gather(hands.spool.body(broken.id), hands.spool.body(sound.id))
     assert bodies[0] is None and bodies[1] is not None
