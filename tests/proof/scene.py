@@ -7,8 +7,10 @@ It decides nothing about right and wrong: `oracle` does.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -87,6 +89,10 @@ class Scene:
         }
 
     def __enter__(self) -> Self:
+        # Not beside the spool: the path of a unix socket may have 107 bytes, and campaigns lie deep.
+        self._room = Path(tempfile.mkdtemp(prefix="proof-"))
+        self.relay.control = self._room / "relay.sock"
+        self.relay.config["control"] = str(self.relay.control)
         self.upstreams.start()
         return self
 
@@ -96,6 +102,7 @@ class Scene:
         for load in self.loads:
             load.kill()
         self.relay.stop()
+        shutil.rmtree(self._room)
         self.upstreams.stop()
 
     @property
@@ -105,7 +112,6 @@ class Scene:
     @spool.setter
     def spool(self, folder: Path) -> None:
         self._spool = folder
-        self.relay.control = folder / "relay.sock"
         self.relay.config["spool"] = {"url": f"sqlite:///{folder.absolute() / 'spool.db'}"}
 
     @property
