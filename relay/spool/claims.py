@@ -46,7 +46,8 @@ _ONE = _COLUMNS.format("SELECT * FROM entry WHERE message = ? AND part = ?")
 _HOLD = "UPDATE entry SET state = ?, waiting = 0 WHERE message = ? AND part = ?"
 # CAST, because a flipped bit makes a text of a BLOB, and one that is no UTF-8 would cost the others their bodies.
 BODIES = """
-SELECT id, size - length(prefix), CAST(crc AS INTEGER), CAST(body AS BLOB) FROM message WHERE id IN (SELECT value FROM json_each(?))
+SELECT id, size - length(prefix), CAST(crc AS INTEGER), CAST(body AS BLOB)
+FROM message WHERE id IN (SELECT value FROM json_each(?))
 """
 
 _DUE, _DEADLINE, _REST = 4, 5, 10
