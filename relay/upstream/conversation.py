@@ -16,6 +16,8 @@ from relay.smtp.transaction import Dialogue, Step, Transaction
 from relay.upstream.content import Content
 
 QUIT_SECONDS = 5.0
+READING = 0.1
+"""Seconds past a deadline in which what has come is read."""
 CHUNK = 262_144
 AT_ONCE = 65_536
 """A body up to this size is written with its dot. The dot of a larger one waits until the socket has taken the body."""
@@ -77,6 +79,7 @@ class Conversation(asyncio.Protocol):
         self._leaving = False
         self._loop = asyncio.get_running_loop()
         self._deadline = 0.0
+        self._overdue = False
         self._timer: asyncio.TimerHandle | None = None
         self._stream: asyncio.Task[None] | None = None
         self._writable: asyncio.Future[None] | None = None
@@ -230,6 +233,7 @@ class Conversation(asyncio.Protocol):
     def _expect(self) -> None:
         if self._gone:
             return
+        self._overdue = False
         self._deadline = self._loop.time() + self._patience()
         if self._timer is None or self._deadline < self._timer.when():
             self._arm()
@@ -243,6 +247,10 @@ class Conversation(asyncio.Protocol):
         self._timer = None
         if self._loop.time() < self._deadline:
             self._arm()
+        elif not self._overdue:
+            # A process that was stopped runs its timers before it reads what came meanwhile (hazard G9).
+            self._overdue = True
+            self._timer = self._loop.call_later(READING, self._tick)
         elif self._jobs or self._leaving:
             self._fall(f"did not answer within {self._patience():g} s {self._where()}")
         else:
