@@ -19,7 +19,6 @@ T = TypeVar("T")
 
 PACKAGES = {
     "curl": "curl",
-    "faketime": "faketime",
     "master": "postfix",
     "msmtp": "msmtp",
     "prlimit": "util-linux",
