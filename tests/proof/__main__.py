@@ -1,6 +1,7 @@
 """The long form of the proof: `make prove`, or `python -m proof` for less of it or to go on with a report.
 
-First kill -9 under load, then power cuts. It prints where it is, and leaves a report also when it is stopped.
+First kill -9 under load, then power cuts, then kills at every system call. It prints where it is, and leaves a report
+also when it is stopped.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from proof import cuts, kills, report
+from proof import cuts, kills, report, traced
 from proof.kills import Campaign, Plan
 from proof.report import Part, Report, added
 from proof.scene import Scene
@@ -56,7 +57,7 @@ class Sitting:
         self._progress = Progress()
 
     def run(self) -> None:
-        for name, work in (("kills", self._kills), ("cuts", self._cuts)):
+        for name, work in (("kills", self._kills), ("cuts", self._cuts), ("calls", self._calls)):
             part = self._report.parts.get(name)
             if part is not None and not part.complete and self._report.clean:
                 work(part)
@@ -84,6 +85,15 @@ class Sitting:
 
         cuts.campaign(self._folder / "cuts", part.left("cuts"), self._seed, progress=told)
 
+    def _calls(self, part: Part) -> None:
+        note = self._note(part)
+
+        def told(figures: traced.Figures) -> None:
+            note(report.of_calls(figures), [str(fault) for fault in figures.faults])
+            self._progress.tell(str(figures))
+
+        traced.campaign(self._folder / "calls", traced.CALLS[-part.left("calls") :], self._seed, told)
+
     def _note(self, part: Part) -> Callable[[report.Tally, list[str]], None]:
         """Writes the report with what was there before this sitting and what it came to."""
         before, known = dict(part.done), list(part.faults)
@@ -100,7 +110,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--messages", type=int, default=1_000_000, help="acknowledged under the kills")
     parser.add_argument("--cuts", type=int, default=500)
-    parser.add_argument("--only", choices=("kills", "cuts"))
+    parser.add_argument("--calls", type=int, default=len(traced.CALLS), help="system calls, the last of the list")
+    parser.add_argument("--only", choices=("kills", "cuts", "calls"))
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--report", type=Path, help="Markdown; JSON goes beside it; default: under var/")
     parser.add_argument("--folder", type=Path, help="for spools, ledgers and what is left of a failure; default: var/")
@@ -114,7 +125,11 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 def opened(options: argparse.Namespace) -> Report:
     if options.resume:
         return report.read(options.report)
-    parts = {"kills": Part({"kills": options.kills, "acked": options.messages}), "cuts": Part({"cuts": options.cuts})}
+    parts = {
+        "kills": Part({"kills": options.kills, "acked": options.messages}),
+        "cuts": Part({"cuts": options.cuts}),
+        "calls": Part({"calls": options.calls}),
+    }
     return Report(options.seed, {name: part for name, part in parts.items() if options.only in (None, name)})
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
-from proof import cuts, kills
+from proof import cuts, kills, traced
 from proof.oracle import Outcome
 
 from relay import __version__
@@ -24,6 +24,7 @@ Tally = dict[str, float]
 LARGEST = frozenset({"peak_memory"})
 WORDS = {
     "kills": "kill -9",
+    "calls": "system calls, killed at the k-th for every k",
     "cuts": "power cuts",
     "rounds": "relays whose power was cut",
     "acked": "messages acknowledged",
@@ -61,7 +62,7 @@ class Part:
 
 @dataclass(slots=True)
 class Report:
-    """`parts`: "kills" and "cuts", those that are wanted. `trouble`: why a sitting ended before its time."""
+    """`parts`: "kills", "cuts" and "calls", those that are wanted. `trouble`: why a sitting ended before its time."""
 
     seed: int
     parts: dict[str, Part]
@@ -130,6 +131,10 @@ def of_kills(figures: kills.Figures) -> Tally:
 
 def of_cuts(figures: cuts.Figures) -> Tally:
     return {name: getattr(figures, name) for name in ("cuts", "rounds", "acked", "saved", "excused", "seconds")}
+
+
+def of_calls(figures: traced.Figures) -> Tally:
+    return {name: getattr(figures, name) for name in ("calls", "kills", "acked", "excused", "seconds")}
 
 
 def _section(name: str, part: Part) -> list[str]:

@@ -11,6 +11,7 @@ import pytest
 from proof import report
 from proof.__main__ import arguments, main
 from proof.report import Part, Report
+from proof.traced import CALLS
 
 
 def told(file: Path) -> Any:
@@ -57,3 +58,4 @@ def test_a_report_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_the_long_form_is_what_is_done_without_options() -> None:
     options = arguments([])
     assert (options.kills, options.messages, options.cuts) == (1000, 1_000_000, 500)
+    assert options.calls == len(CALLS)

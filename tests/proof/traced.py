@@ -11,13 +11,15 @@ import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
 from proof import ended
 from proof.letters import Mix
-from proof.oracle import Verdict
+from proof.oracle import Fault, Outcome, Verdict
 from proof.scene import Scene
 from waiting import program, until
 
@@ -100,6 +102,30 @@ def injected(output: Path) -> list[float]:
     """When strace meddled with a call, in unix seconds."""
     found = re.findall(r"^\d+ +([\d.]+) .*\(INJECTED\)", output.read_text(errors="replace"), re.MULTILINE)
     return [float(at) for at in found]
+
+
+@dataclass
+class Figures:
+    """What the long form came to. `calls`: system calls of which every k was tried; `line`: what it does."""
+
+    calls: int = 0
+    kills: int = 0
+    acked: int = 0
+    excused: int = 0
+    seconds: float = 0.0
+    line: str = ""
+    faults: list[Fault] = field(default_factory=list)
+
+    def add(self, verdict: Verdict) -> None:
+        self.calls += 1
+        self.acked += verdict.outcomes[Outcome.ACKED]
+        self.excused += verdict.excused
+        self.faults += verdict.faults
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kills} kills at a call, {self.calls} calls done, faults: {len(self.faults) or 'none'}; {self.line}"
+        )
 
 
 class Traced:
@@ -193,18 +219,26 @@ class Traced:
         return self.scene.relay.wait(20)
 
 
-def every_call(folder: Path, seed: int, progress: Progress) -> tuple[int, Verdict]:
-    """The long form of G2: every k of every call, of the start and of the scenario; how many kills, and the verdict."""
+def campaign(folder: Path, calls: Sequence[str], seed: int, told: Callable[[Figures], None]) -> Figures:
+    """The long form of G2: every k of each of these calls, of the start, of the scenario and of the start after it."""
+    figures, began = Figures(), time.monotonic()
     with Scene(folder, seed=seed) as scene:
-        traced = Traced(scene, progress)
-        for call in CALLS:
-            if call != "openat":  # 1,200 at a start, of which 1,190 read the program
+
+        def tell(line: str) -> None:
+            figures.kills, figures.line, figures.seconds = traced.kills, line, time.monotonic() - began
+            told(figures)
+
+        traced = Traced(scene, tell)
+        for call in calls:
+            starting = call != "openat"  # 1,200 at a start, of which 1,190 read the program
+            if starting:
                 traced.kill_starting(call, count(1), fresh=True)
             traced.kill_running(call, count(1))
-            traced.kill_starting(call, count(1), fresh=False)
-            verdict = traced.judged()
-            progress(f"{call}: {traced.kills} kills so far; {verdict}")
-            if not verdict.clean:
-                break
+            if starting:
+                traced.kill_starting(call, count(1), fresh=False)
+            figures.add(traced.judged())
             assert scene.relay.terminate() == 0
-        return traced.kills, verdict
+            tell(f"{call}: done")
+            if figures.faults:
+                break
+    return figures
