@@ -13,9 +13,8 @@ from random import Random
 from typing import Any
 
 from relay import __version__
-from relay.api.app import create_app
+from relay.api.door import Door
 from relay.api.parts import ApiParts, Readiness
-from relay.api.server import HttpServer
 from relay.api.sockets import control_socket, tcp_socket
 from relay.app.build import configured, delivery_policy, listener_settings, spool_limits
 from relay.app.upkeep import Upkeep
@@ -95,11 +94,13 @@ class Relay:
         self._dispatcher.load(await self._spool.usage(time.time()))
         self._transport = SmtpTransport(self.config.hostname)
         self._closing.push_async_callback(self._transport.close)
-        await self._serve_http()
+        door = self._door()
         await self._serve_smtp()
         self._deliver()
+        await door.start()
 
-    async def _serve_http(self) -> None:
+    def _door(self) -> Door:
+        """Before mail is served, so that a port in use is found at once; it is opened after it."""
         http = self.config.http
         tcp = tcp_socket(http.listen.host, http.listen.port) if http else None
         parts = ApiParts(
@@ -111,9 +112,9 @@ class Relay:
             clock=time.time,
             version=__version__,
         )
-        server = HttpServer(create_app(parts), tcp=tcp, control=control_socket(self.config.control_path))
-        self._closing.push_async_callback(server.stop)
-        await server.start()
+        door = Door(parts, tcp=tcp, control=control_socket(self.config.control_path))
+        self._closing.push_async_callback(door.stop)
+        return door
 
     async def _serve_smtp(self) -> None:
         self._closing.push_async_callback(self._stop_listening)

@@ -1,0 +1,64 @@
+"""When the HTTP side is loaded: after mail is served, and without TCP not before somebody knocks.
+
+Built by `app` with the sockets, which wait meanwhile. FastAPI and uvicorn are a quarter of the relay's start and of its
+memory; a relay with `http: null` needs them only while its operator types commands. It never answers by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from relay.api.parts import ApiParts
+from relay.api.sockets import remove_socket
+
+if TYPE_CHECKING:
+    from relay.api.server import HttpServer
+
+
+class Door:
+    """The sockets are its own from here on."""
+
+    def __init__(self, parts: ApiParts, *, tcp: socket.socket | None, control: socket.socket) -> None:
+        self._parts = parts
+        self._tcp = tcp
+        self._control = control
+        self._path = Path(control.getsockname())
+        self._server: HttpServer | None = None
+        self._opening: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Both are served on return; the control socket alone is served from the first connection on."""
+        if self._tcp is not None:
+            await self._open()
+        else:
+            asyncio.get_running_loop().add_reader(self._control, self._knock)
+
+    def _knock(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._control)
+        self._opening = asyncio.create_task(self._open(), name="http")
+
+    async def _open(self) -> None:
+        self._server = await asyncio.to_thread(self._build)  # mail goes on meanwhile
+        await self._server.start()
+
+    def _build(self) -> HttpServer:
+        from relay.api.app import create_app
+        from relay.api.server import HttpServer
+
+        return HttpServer(create_app(self._parts), tcp=self._tcp, control=self._control)
+
+    async def stop(self) -> None:
+        """As `HttpServer.stop`. Safe to call twice."""
+        if self._opening is not None:
+            await asyncio.wait({self._opening})
+        if self._server is not None:
+            await self._server.stop()
+        elif self._control.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._control)
+            self._control.close()
+            if self._tcp is not None:
+                self._tcp.close()
+            remove_socket(self._path)
