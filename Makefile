@@ -1,10 +1,10 @@
-# make run | make test | make check | make prove | make fuzz | make install
+# make run | make test | make check | make prove | make fuzz | make bench | make install
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --only-binary :all:
 
-.PHONY: help run test prove fuzz check install test-packages clean
+.PHONY: help run test prove fuzz bench check install test-packages clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -41,6 +41,10 @@ prove: $(VENV)/.tested test-packages ## 1,000 kills, 500 power cuts, a million m
 SECONDS ?= 60
 fuzz: $(VENV)/.tested ## long fuzzing, SECONDS=60 for each target
 	@cd tests && SECONDS='$(SECONDS)' RUNS='$(RUNS)' PYTHONPATH=.:.. ../$(BIN)/python -m fuzz $(FUZZ)
+
+bench: $(VENV)/.tested ## against Postfix, as root; BENCH=--quick is short, BENCH=--help tells of rows
+	@tests/install-packages postfix libsasl2-modules
+	@$(BIN)/python -m bench $(BENCH)
 
 check: $(VENV)/.tested ## format, lint, types, layers
 	$(BIN)/ruff format --check .
