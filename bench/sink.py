@@ -49,7 +49,10 @@ class Count:
 
 
 class Session(asyncio.Protocol):
-    """One connection; `counted` is called for each message. `_left`: what arrived and is not used yet; of a body, only where its end may begin."""
+    """One connection; `counted` is called for each message.
+
+    `_left`: what arrived and is not used yet; of a body, only where its end may begin.
+    """
 
     def __init__(self, counted: Callable[[], None], chunking: bool, context: ssl.SSLContext | None) -> None:
         self._counted = counted
