@@ -171,7 +171,8 @@ def decide(connection: apsw.Connection, order: Order, numbers: list[int], unclai
     """What the order does to these messages, as changes; nothing is written yet."""
     chunk = Chunk(last=numbers[-1] if numbers else -1)
     found, lost = answer_each(connection, _ENTRIES, numbers)
-    chunk.skipped = {ids.encode(number): DAMAGED for number in lost}
+    missing = set(numbers).difference(row[0] for row in found)  # its message has another number since a bit flipped
+    chunk.skipped = {ids.encode(number): DAMAGED for number in missing.union(lost)}
     for row in found:
         try:
             _message(chunk, order, row, row[0] in unclaimed)

@@ -23,14 +23,15 @@ from relay.spool.leases import NOBODY_ENDED, Held
 from relay.spool.settling import RANK, STATES, offered
 
 # The answer is one row of JSON: each row SQLite hands over costs a fight for the GIL. One more entry than wanted is
-# read, to know when the lane is due next. CROSS JOIN keeps the order: first the queue, by its index, then messages.
+# read, to know when the lane is due next. LEFT JOIN keeps the order, first the queue, by its index, then messages, and
+# an entry whose message has another number since a bit flipped: unseen it would stand before the others for ever.
 _COLUMNS = """
 SELECT json_group_array(json_array(
     e.message, e.part, e.lane, e.state, e.due_at, e.deadline, e.owed,
     m.meta, m.size, m.received_at, m.expires_at, hex(m.prefix), m.crc, m.body IS NULL,
     NOT EXISTS (SELECT 1 FROM entry AS s WHERE s.message = e.message AND s.part <> e.part),
     (SELECT min(state) FROM past WHERE message = e.message)))
-FROM ({}) AS e CROSS JOIN message AS m ON m.id = e.message
+FROM ({}) AS e LEFT JOIN message AS m ON m.id = e.message
 """
 _LANE_ORDER = "FROM entry WHERE waiting = 1 AND lane = :lane ORDER BY due_at, message, part LIMIT :most"
 _DEADLINE_ORDER = "FROM entry WHERE waiting = 1 ORDER BY deadline, message, part LIMIT :most"

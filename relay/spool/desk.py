@@ -53,7 +53,7 @@ _DEBT = _json("o.owed", "{}")
 LIVE = f"""
 SELECT json_group_array(message) FROM (
     SELECT e.message, min({_SHOWN}) AS shown
-    FROM entry AS e CROSS JOIN message AS m ON m.id = e.message
+    FROM entry AS e LEFT JOIN message AS m ON m.id = e.message
     WHERE e.message BETWEEN :first AND :last AND {_asked("m")}
       AND (:provider = '' OR EXISTS (
           SELECT 1 FROM entry AS o WHERE o.message = e.message AND (
@@ -75,10 +75,11 @@ SELECT json_group_array(id) FROM (
     ORDER BY h.id LIMIT :most)
 """  # nosec B608
 LIVE_ROWS = """
-SELECT json_group_array(json_array(m.id, m.meta, m.size, m.received_at, m.expires_at, NULL,
-    '[' || coalesce((SELECT group_concat(what, ',' ORDER BY n) FROM past WHERE message = m.id), '') || ']',
-    (SELECT json_group_array(json_array(part, lane, state, due_at, deadline, owed)) FROM entry WHERE message = m.id)))
-FROM message AS m WHERE m.id IN (SELECT value FROM json_each(?))
+SELECT json_group_array(json_array(q.id, m.meta, m.size, m.received_at, m.expires_at, NULL,
+    '[' || coalesce((SELECT group_concat(what, ',' ORDER BY n) FROM past WHERE message = q.id), '') || ']',
+    (SELECT json_group_array(json_array(part, lane, state, due_at, deadline, owed)) FROM entry WHERE message = q.id)))
+FROM (SELECT DISTINCT message AS id FROM entry WHERE message IN (SELECT value FROM json_each(?))) AS q
+LEFT JOIN message AS m ON m.id = q.id
 """
 ENDED_ROWS = """
 SELECT json_group_array(json_array(id, meta, size, received_at, expires_at, ended_at, past, '[]'))

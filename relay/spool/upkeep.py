@@ -56,7 +56,11 @@ _LOST = "UPDATE entry SET state = 4, waiting = 0 WHERE waiting = 1 AND CAST(lane
 _DEADLINE = f"SELECT {_TIME.format('at')} FROM (SELECT min(deadline) AS at FROM entry WHERE waiting = 1)"  # nosec B608
 _LARGEST = "SELECT max(coalesce((SELECT max(id) FROM message), 0), coalesce((SELECT max(id) FROM history), 0))"
 _LIVE = "SELECT coalesce(sum(size), 0) FROM message"
-_FILES = "SELECT json_group_array(id) FROM message WHERE id IN (SELECT value FROM json_each(?)) AND body IS NULL"
+# What is owed keeps its file whatever became of its row, which a flipped bit may have given another number (hazard G6).
+_FILES = """
+SELECT json_group_array(value) FROM json_each(?)
+WHERE EXISTS (SELECT 1 FROM message WHERE id = value) OR EXISTS (SELECT 1 FROM entry WHERE message = value)
+"""
 _PRUNE_OLD = "DELETE FROM history WHERE id IN (SELECT id FROM history WHERE ended_at < ? ORDER BY ended_at LIMIT ?)"
 _PRUNE_MANY = "DELETE FROM history WHERE id IN (SELECT id FROM history ORDER BY ended_at LIMIT ?)"
 _CROWDED = """

@@ -6,6 +6,7 @@ Used by `test_spool*.py` here and by the tests of the SQLite spool; nothing in i
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +28,7 @@ from relay.model import (
     TimelineEvent,
 )
 from relay.ports import Budget, Desk, Intake, Work
+from relay.spool.bodies import INLINE
 from relay.spool.limits import SpoolLimits
 from relay.spool.memory import MemorySpool
 from relay.spool.sqlite import SqliteSpool
@@ -72,6 +74,16 @@ class Hands:
     async def accept(self, *recipients: str, data: bytes = b"hi\r\n", **more: Any) -> Message:
         """Accept one message, which must succeed."""
         submission = self.submission(*recipients, data=data, **more)
+        assert await self.spool.accept([submission]) is None
+        return submission.message
+
+    async def large(self) -> Message:
+        """Accept one message whose body is a file, on a spool that has files."""
+        id = self.spool.new_id(self.now)
+        writer = self.spool.writer(id)
+        writer.feed(b"x" * INLINE + b"\r\n")
+        submission = self.submission(body=await writer.finish())
+        submission = replace(submission, message=replace(submission.message, id=id))
         assert await self.spool.accept([submission]) is None
         return submission.message
 
