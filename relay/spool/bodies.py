@@ -45,13 +45,16 @@ class BodyFiles:
         return self.folder / message
 
     def find(self, message: MessageId, size: int, crc: int) -> Body | None:
-        """The file as a body, or None when it is not there, whole and as it was written. Reads all of it."""
+        """The file as a body, or None when it is not there, whole and as it was written. Reads all of it.
+
+        One that cannot be read now, as when descriptors run out, is not gone: whoever sends it says why.
+        """
         path = self.path(message)
         try:
             found = path.lstat()
             whole = stat.S_ISREG(found.st_mode) and found.st_size == size and (not crc or _checksum(path) == crc)
-        except OSError:
-            return None
+        except OSError as error:
+            whole = error.errno not in (errno.ENOENT, errno.EIO)
         return Body(size=size, path=path, crc=crc) if whole else None
 
     def names(self) -> list[str]:

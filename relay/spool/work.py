@@ -21,7 +21,7 @@ from relay.events import MessageEnded
 from relay.model import Appetite, Body, Lease, MessageId, Settlement, State
 from relay.spool import claims, rows, settling, usage
 from relay.spool.books import Books
-from relay.spool.ids import decode, encode
+from relay.spool.ids import decode
 from relay.spool.leases import NOBODY_ENDED, Held
 from relay.spool.settling import RANK, state_of
 
@@ -198,11 +198,11 @@ def ended(books: Books, message: MessageId, size: int, state: int, file: bool) -
 
 
 class _BodyReads:
-    """Reads bodies from the database, all that are wanted at once in one go."""
+    """Reads bodies from the database, all that are wanted at once in one go; each file for itself."""
 
     def __init__(self, books: Books) -> None:
         self._books = books
-        self._wanted: dict[int, asyncio.Future[Body | None]] = {}
+        self._wanted: dict[int, asyncio.Future[claims.Stored]] = {}
         self._reading: asyncio.Task[None] | None = None
 
     async def get(self, message: MessageId) -> Body | None:
@@ -212,7 +212,10 @@ class _BodyReads:
             wanted = self._wanted[number] = asyncio.get_running_loop().create_future()
         if self._reading is None:
             self._reading = asyncio.create_task(self._read())
-        return await asyncio.shield(wanted)
+        stored = await asyncio.shield(wanted)
+        if not stored.file:
+            return stored.body
+        return await asyncio.to_thread(self._books.files.find, message, stored.size, stored.crc)
 
     async def _read(self) -> None:
         try:
@@ -222,7 +225,7 @@ class _BodyReads:
         finally:
             self._reading = None
 
-    async def _answer(self, wanted: dict[int, asyncio.Future[Body | None]]) -> None:
+    async def _answer(self, wanted: dict[int, asyncio.Future[claims.Stored]]) -> None:
         try:
             damaged: list[Exception] = []
             found = await self._books.database.work.ask(lambda c: claims.bodies(c, list(wanted), damaged))
@@ -230,11 +233,6 @@ class _BodyReads:
                 self._books.saw(problem)
         except Exception:  # whatever it is, somebody waits for each of them: it is held for people to look at
             found = {}
-        await asyncio.gather(*(self._tell(n, found.get(n, claims.Stored()), one) for n, one in wanted.items()))
-
-    async def _tell(self, number: int, stored: claims.Stored, wanted: asyncio.Future[Body | None]) -> None:
-        body = stored.body
-        if stored.file:
-            body = await asyncio.to_thread(self._books.files.find, encode(number), stored.size, stored.crc)
-        if not wanted.done():
-            wanted.set_result(body)
+        for number, future in wanted.items():
+            if not future.done():
+                future.set_result(found.get(number, claims.Stored()))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import tracemalloc
+import zlib
 from pathlib import Path
 
 import pytest
@@ -122,6 +124,26 @@ def test_a_file_is_found_only_whole(tmp_path: Path) -> None:
     files.path(ID).write_bytes(b"12345")
     assert files.find(ID, 5, 0) == Body(size=5, path=files.path(ID))
     assert files.find(ID, 6, 0) is None
+
+
+def test_D8_a_file_that_no_descriptor_is_left_for_is_not_gone(tmp_path: Path) -> None:
+    """It would be held, and people told to cancel it."""
+    files = BodyFiles(tmp_path / "bodies")
+    files.path(ID).write_bytes(b"12345")
+    crc, taken = zlib.crc32(b"12345"), list[int]()
+    usual = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, usual[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            while True:
+                taken.append(os.dup(0))
+        found = files.find(ID, 5, crc)
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, usual)
+    assert found == Body(size=5, path=files.path(ID), crc=crc)
+    assert files.find(ID, 5, crc + 1) is None
 
 
 def test_H13_a_link_is_no_body(tmp_path: Path) -> None:
