@@ -17,7 +17,7 @@ from bench.process import Child
 from bench.results import Figure
 from bench.rig import Bench, Server, rig, turns
 from bench.throughput import most_of_postfix, rates
-from bench.traffic import Load, Sink
+from bench.traffic import Load, OwnSink, Sink
 from bench.waiting import free_port, greeted
 
 ROUND_TRIP = 0.05
@@ -98,7 +98,7 @@ def far(bench: Bench) -> list[Figure]:
 def chunked(bench: Bench) -> list[Figure]:
     """Postfix's client knows no CHUNKING (3.7): it pipelines and sends DATA, on a connection it keeps."""
     load = Load(bench.many(150), sessions=10)
-    sink = Sink(bench.folder, "--chunking")
+    sink = OwnSink(bench.folder, "--chunking")
     title = "4 KiB, 50 ms, CHUNKING, one connection"
     return over(bench, "chunking", title, load, 1, sink, 5.0)
 
