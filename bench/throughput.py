@@ -5,7 +5,6 @@ Called through `rows`.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -94,31 +93,29 @@ def recipients(bench: Bench) -> list[Figure]:
 
 
 def encrypted(bench: Bench) -> list[Figure]:
-    """Both verify the certificate and log in; Postfix keeps TLS connections, by its tlsproxy. The ceiling has no TLS."""
-    with tempfile.TemporaryDirectory(prefix="relay-bench-tls-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)  # Postfix's daemons are another user
-        certify(folder)
-        settings = {
-            "relayhost": "[localhost]:{upstream}",
-            "smtp_tls_security_level": "verify",
-            "smtp_tls_CAfile": f"{folder}/ca.pem",
-            "smtp_tls_connection_reuse": "yes",
-            "smtp_tls_session_cache_database": "btree:$data_directory/smtp_scache",
-            "smtp_sasl_auth_enable": "yes",
-            "smtp_sasl_password_maps": f"static:{USER}:{PASSWORD}",
-            "smtp_sasl_security_options": "noanonymous",
-        }
-        provider = {
-            "host": "localhost",
-            "tls": "starttls",
-            "ca_file": f"{folder}/ca.pem",
-            "username": USER,
-            "password": PASSWORD,
-        }
-        sink = OwnSink(bench.folder, "--certificate", f"{folder}/server.pem")
-        load = Load(bench.many(4000))
-        return through(bench, "tls", "4 KiB, upstream with STARTTLS and AUTH", load, 3.0, settings, provider, sink)[:1]
+    """Both verify the certificate and log in; Postfix keeps TLS connections, by its tlsproxy. No TLS in the ceiling."""
+    folder = bench.folder
+    certify(folder)
+    settings = {
+        "relayhost": "[localhost]:{upstream}",
+        "smtp_tls_security_level": "verify",
+        "smtp_tls_CAfile": f"{folder}/ca.pem",
+        "smtp_tls_connection_reuse": "yes",
+        "smtp_tls_session_cache_database": "btree:$data_directory/smtp_scache",
+        "smtp_sasl_auth_enable": "yes",
+        "smtp_sasl_password_maps": f"static:{USER}:{PASSWORD}",
+        "smtp_sasl_security_options": "noanonymous",
+    }
+    provider = {
+        "host": "localhost",
+        "tls": "starttls",
+        "ca_file": f"{folder}/ca.pem",
+        "username": USER,
+        "password": PASSWORD,
+    }
+    sink = OwnSink(folder, "--certificate", f"{folder}/server.pem")
+    load = Load(bench.many(4000))
+    return through(bench, "tls", "4 KiB, upstream with STARTTLS and AUTH", load, 3.0, settings, provider, sink)[:1]
 
 
 def certify(folder: Path) -> None:
