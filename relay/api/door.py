@@ -7,7 +7,9 @@ memory; a relay with `http: null` needs them only while its operator types comma
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +19,23 @@ from relay.api.sockets import remove_socket
 if TYPE_CHECKING:
     from relay.api.server import HttpServer
 
+PAUSE = 0.25
+"""Seconds until it is tried again after it failed, at the earliest."""
+
 
 class Door:
-    """The sockets are its own from here on."""
+    """The sockets are its own from here on. `failed`: called when a knock could not be answered."""
 
-    def __init__(self, parts: ApiParts, *, tcp: socket.socket | None, control: socket.socket) -> None:
+    def __init__(
+        self,
+        parts: ApiParts,
+        *,
+        tcp: socket.socket | None,
+        control: socket.socket,
+        failed: Callable[[BaseException], None],
+    ) -> None:
         self._parts = parts
+        self._failed = failed
         self._tcp = tcp
         self._control = control
         self._path = Path(control.getsockname())
@@ -34,15 +47,35 @@ class Door:
         if self._tcp is not None:
             await self._open()
         else:
-            asyncio.get_running_loop().add_reader(self._control, self._knock)
+            self._listen()
+
+    def _listen(self) -> None:
+        asyncio.get_running_loop().add_reader(self._control, self._knock)
 
     def _knock(self) -> None:
         asyncio.get_running_loop().remove_reader(self._control)
-        self._opening = asyncio.create_task(self._open(), name="http")
+        self._opening = asyncio.create_task(self._answer(), name="http")
+
+    async def _answer(self) -> None:
+        """Mail goes on whatever becomes of this. Another version may lie on the disk by now, or descriptors ran out."""
+        try:
+            await self._open()
+        except Exception as error:
+            self._failed(error)
+            self._turn_away()
+            await asyncio.sleep(PAUSE)
+            self._listen()
+
+    def _turn_away(self) -> None:
+        """Whoever knocked sees it at once, by the end of the connection."""
+        with contextlib.suppress(OSError):  # nobody waits any more
+            while True:
+                self._control.accept()[0].close()
 
     async def _open(self) -> None:
-        self._server = await asyncio.to_thread(self._build)  # mail goes on meanwhile
-        await self._server.start()
+        server = await asyncio.to_thread(self._build)  # mail goes on meanwhile
+        await server.start()
+        self._server = server
 
     def _build(self) -> HttpServer:
         from relay.api.app import create_app

@@ -112,7 +112,7 @@ class Relay:
             clock=time.time,
             version=__version__,
         )
-        door = Door(parts, tcp=tcp, control=control_socket(self.config.control_path))
+        door = Door(parts, tcp=tcp, control=control_socket(self.config.control_path), failed=self._no_http)
         self._closing.push_async_callback(door.stop)
         return door
 
@@ -157,6 +157,7 @@ class Relay:
             failed=self.report,
         )
         self._worker = Worker(parts)
+        self._closing.push_async_callback(self._stop_delivering)
         self._run(upkeep.run(), "upkeep")
         self._run(self._worker.run(), "worker")
 
@@ -171,6 +172,10 @@ class Relay:
             self.report(error)
             self.broken = True
             self._give_up()
+
+    def _no_http(self, error: BaseException) -> None:
+        text = "the control socket cannot be served; if the relay was upgraded while it ran, restart it"
+        self._log.error(text, exc_info=error)
 
     def report(self, error: BaseException) -> None:
         """Log the class and place of an exception: a bug."""
@@ -280,10 +285,13 @@ class Relay:
         """Accept no more, finish what is being accepted and sent within `shutdown_timeout`, close everything."""
         # At once, not one after the other: a client that stalls must not use up the time of what is being sent.
         await asyncio.gather(self._stop_listening(), self._worker.drain(self.config.shutdown_timeout))
+        await self._closing.aclose()
+
+    async def _stop_delivering(self) -> None:
+        await self._worker.drain(self.config.shutdown_timeout)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._closing.aclose()
 
     async def _stop_listening(self) -> None:
         listeners, self._listeners = self._listeners, {}

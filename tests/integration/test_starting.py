@@ -69,6 +69,34 @@ def test_commands_work_without_http(relay: Callable[..., Relay]) -> None:
         assert probe.connect_ex(("127.0.0.1", one.http_port)) != 0
 
 
+def without_fastapi(one: Relay) -> None:
+    """As while the relay is upgraded: what is on the disk does not fit together."""
+    (one.folder / "half" / "fastapi").mkdir(parents=True)
+    (one.folder / "half" / "fastapi" / "__init__.py").write_text("raise ImportError('an upgrade')\n")
+    one.environment = {"PYTHONPATH": str(one.folder / "half")}
+
+
+def test_commands_that_cannot_be_served_are_told_so_and_mail_goes_on(relay: Callable[..., Relay]) -> None:
+    one = relay(http=None)
+    without_fastapi(one)
+    one.write()
+    one.launch()
+    until(lambda: bool(one.events("ready")), 20, "the relay is ready")
+    assert_one_sentence(one.cli("queue", "list"), 1, "no answer from", "see the relay's log")
+    until(lambda: bool(one.events("restart it")), 5, "the log says why")
+    send(one.door, ["you@example.com"], letter())
+    assert one.terminate() == 0
+    one.environment = {}
+    assert len(one.queue()) == 1
+
+
+def test_http_that_cannot_be_loaded_ends_the_start_cleanly(relay: Callable[..., Relay]) -> None:
+    """Mail is served by then: nobody may go on working on what is closed."""
+    one = relay()
+    without_fastapi(one)
+    assert_one_sentence(one.run_to_end(), 1, "ImportError")
+
+
 def test_queue_is_not_open_to_the_network_door(relay: Callable[..., Relay]) -> None:
     one = relay().start()
     assert one.get("/v1/messages")[0] == 200
