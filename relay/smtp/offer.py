@@ -20,6 +20,7 @@ class Offer:
     """The extensions that matter to us. `size`: largest message in bytes; 0: no fixed limit; None: not offered."""
 
     pipelining: bool = False
+    chunking: bool = False
     eight_bit: bool = False
     utf8: bool = False
     dsn: bool = False
@@ -31,6 +32,7 @@ def read_offer(keywords: Mapping[str, str]) -> Offer:
     size = keywords.get("size")
     return Offer(
         pipelining="pipelining" in keywords,
+        chunking="chunking" in keywords,
         eight_bit="8bitmime" in keywords,
         utf8="smtputf8" in keywords,
         dsn="dsn" in keywords,

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Protocol
 
 from relay.model import DeliveryOutcome, Provider, Shipment
+from relay.smtp.chunking import RSET
+from relay.smtp.data import unstuff
+from relay.smtp.dialogue import Dialogue
 from relay.smtp.offer import Offer
-from relay.smtp.transaction import Dialogue, Step, Transaction
+from relay.smtp.transaction import Step, Transaction
 from relay.upstream.content import Content
 
 QUIT_SECONDS = 5.0
@@ -21,10 +24,12 @@ READING = 0.1
 CHUNK = 262_144
 AT_ONCE = 65_536
 """A body up to this size is written with its dot. The dot of a larger one waits until the socket has taken the body."""
+QUIET = 1.0
+"""Seconds after which an unused connection may have been given up: DATA, then, sends no body before it is answered."""
 
 
 class Job:
-    """A shipment on its way. `first`: it opened its connection. `again`: it was already tried on another one."""
+    """A shipment on its way. `first`: it opened its connection. `again`: since when it was already tried on another."""
 
     __slots__ = ("again", "content", "first", "future", "shipment")
 
@@ -35,7 +40,7 @@ class Job:
         self.content = content
         self.future = future
         self.first = False
-        self.again = False
+        self.again: float | None = None
 
 
 class Owner(Protocol):
@@ -43,6 +48,13 @@ class Owner(Protocol):
 
     provider: Provider
     idle_seconds: float
+
+    @property
+    def chunking(self) -> bool:
+        """Whether BDAT may be used."""
+
+    def misled(self) -> None:
+        """BDAT did not work out: no more of it, for a while."""
 
     def take(self, conversation: Conversation) -> Job | None:
         """The next job for this connection. None: the pool remembers that there is room."""
@@ -64,7 +76,7 @@ class Owner(Protocol):
 
 
 class Conversation(asyncio.Protocol):
-    """`busy`: something is on the wire. `used`: something was, at some time. `offer`: what EHLO said."""
+    """`busy`: something is on the wire. `used`: something was, at some time; `opened`: when. `offer`: what EHLO said."""
 
     def __init__(self, owner: Owner, transport: asyncio.Transport, offer: Offer) -> None:
         provider = owner.provider
@@ -78,12 +90,15 @@ class Conversation(asyncio.Protocol):
         self._gone = False
         self._leaving = False
         self._loop = asyncio.get_running_loop()
+        self.opened = self._loop.time()
         self._deadline = 0.0
         self._overdue = False
         self._timer: asyncio.TimerHandle | None = None
         self._stream: asyncio.Task[None] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._paused = False
+        self._written = 0
+        self._heard_at = 0.0
         self._lost: asyncio.Future[None] = self._loop.create_future()
 
     @property
@@ -93,6 +108,11 @@ class Conversation(asyncio.Protocol):
     @property
     def used(self) -> bool:
         return self._begun
+
+    @property
+    def most(self) -> int:
+        """How many messages it carries at once."""
+        return self._dialogue.most if self._owner.chunking else 2
 
     def start(self) -> None:
         """Take over the transport. In the step in which it was handed over (hazard L16)."""
@@ -104,13 +124,22 @@ class Conversation(asyncio.Protocol):
         dialogue = self._dialogue
         if dialogue.due is not None and self._stream is None:
             self._write_body()
-        while dialogue.room and not self._leaving and (job := self._owner.take(self)) is not None:
+        while dialogue.room and not self._held_up and (job := self._owner.take(self)) is not None:
             self._begin(job)
         out = dialogue.out
         if out:
-            self._transport.write(b"".join(out))
+            self._write(b"".join(out))
             out.clear()
         self._expect()
+
+    @property
+    def _held_up(self) -> bool:
+        """By BDAT bodies that nobody reads no more are piled up."""
+        return self._leaving or (self._paused and self._dialogue.chunks)
+
+    def _write(self, data: bytes) -> None:
+        self._written += len(data)
+        self._transport.write(data)
 
     def leave(self) -> None:
         """QUIT and close; only when not busy."""
@@ -135,10 +164,13 @@ class Conversation(asyncio.Protocol):
             return
         dialogue = self._dialogue
         heard = dialogue.heard
+        self._heard_at = self._loop.time()
         ended = dialogue.receive(data)
         for transaction in ended:
             self._owner.ended(self, self._jobs.popleft(), transaction, dialogue.trouble)
         if dialogue.trouble:
+            if dialogue.misled:
+                self._owner.misled()
             self._fall(dialogue.trouble)
         elif dialogue.heard != heard:  # part of a reply is no progress: a drip must not push the deadline
             self.advance()
@@ -158,17 +190,34 @@ class Conversation(asyncio.Protocol):
         self._paused = False
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
+        elif self._stream is None and self._dialogue.chunks:
+            self._loop.call_soon(self._resumed)  # TLS says so while it is written to
+
+    def _resumed(self) -> None:
+        if not self._gone:
+            self.advance()
 
     # Beginning and writing.
 
     def _begin(self, job: Job) -> None:
+        dialogue = self._dialogue
         try:
-            self._dialogue.begin(job.shipment, job.content.size)
+            transaction = dialogue.begin(job.shipment, job.content.size, self._by_bdat(job))
         except ValueError as error:  # UnicodeEncodeError is one
             self._owner.unsayable(job, str(error))
             return
+        if transaction.said:
+            transaction.end = self._written + sum(map(len, dialogue.out)) - len(RSET)
         job.first, self._begun = not self._begun, True
         self._jobs.append(job)
+
+    def _by_bdat(self, job: Job) -> bytes | None:
+        """All of it without stuffing, None: DATA, where nobody uploads a large body for recipients that are refused."""
+        content = job.content
+        if not self._dialogue.may_chunk(job.shipment) or content.path is not None or content.size > AT_ONCE:
+            return None
+        quiet = not self._jobs and self._loop.time() - self._heard_at > QUIET
+        return None if quiet or not self._owner.chunking else unstuff(b"".join(content.parts))
 
     def _write_body(self) -> None:
         content = self._jobs[0].content
@@ -202,7 +251,7 @@ class Conversation(asyncio.Protocol):
     async def _copy(self, content: Content) -> None:
         for part in content.parts:
             for start in range(0, len(part), AT_ONCE):
-                self._transport.write(part[start : start + AT_ONCE])
+                self._write(part[start : start + AT_ONCE])
                 await self._drained()
         if content.path is not None:
             await self._copy_file(content, content.path)
@@ -214,7 +263,7 @@ class Conversation(asyncio.Protocol):
             await asyncio.to_thread(file.seek, content.offset)
             while left and (chunk := await asyncio.to_thread(file.read, min(CHUNK, left))):
                 left, last = left - len(chunk), chunk
-                self._transport.write(chunk)
+                self._write(chunk)
                 self._expect()
                 await self._drained()
             if left or (content.rest and not last.endswith(b"\n")):
@@ -252,6 +301,8 @@ class Conversation(asyncio.Protocol):
             self._overdue = True
             self._timer = self._loop.call_later(READING, self._tick)
         elif self._jobs or self._leaving:
+            if self._dialogue.chunks:
+                self._owner.misled()
             self._fall(f"did not answer within {self._patience():g} s {self._where()}")
         else:
             self.leave()
@@ -260,7 +311,7 @@ class Conversation(asyncio.Protocol):
         step = self._dialogue.step
         if step is None:
             return QUIT_SECONDS if self._leaving else self._owner.idle_seconds
-        return self._timeouts.data if step in (Step.BODY, Step.DOT) else self._timeouts.command
+        return self._timeouts.data if step in (Step.BODY, Step.DOT, Step.LAST) else self._timeouts.command
 
     def _where(self) -> str:
         step = self._dialogue.step
@@ -277,7 +328,14 @@ class Conversation(asyncio.Protocol):
             self._timer.cancel()
         if self._stream is not None:
             self._stream.cancel()
+        taken = self._written - self._unsent()
         self._transport.abort()
-        for transaction in self._dialogue.abandon():
+        for transaction in self._dialogue.abandon(taken):
             self._owner.ended(self, self._jobs.popleft(), transaction, reason)
         self._owner.gone(self)
+
+    def _unsent(self) -> int:
+        """Bytes that the socket did not take, as far as that is sure: what TLS keeps cannot be counted in ours."""
+        if not self._dialogue.chunks or self._transport.get_extra_info("sslcontext") is not None:
+            return 0
+        return self._transport.get_write_buffer_size()

@@ -23,6 +23,9 @@ CLOSING = Reply(code=421, enhanced="4.3.2", text="the relay is shutting down")
 RESPITE = 5.0
 """Seconds without a new connection after one was refused while others work: the provider takes no more of them."""
 
+PLAIN = 600.0
+"""Seconds without CHUNKING after it went wrong."""
+
 Connector = Callable[[Provider], Awaitable[Connected | Failure]]
 
 
@@ -41,6 +44,7 @@ class Pool:
         self._riding: dict[Conversation, None] = {}
         self._opening: set[asyncio.Task[None]] = set()
         self._respite: asyncio.TimerHandle | None = None
+        self._plain_until = 0.0
         self._retired = False
         self._closed = False
 
@@ -83,6 +87,13 @@ class Pool:
 
     # What a conversation asks and reports.
 
+    @property
+    def chunking(self) -> bool:
+        return asyncio.get_running_loop().time() >= self._plain_until
+
+    def misled(self) -> None:
+        self._plain_until = asyncio.get_running_loop().time() + PLAIN
+
     def take(self, conversation: Conversation) -> Job | None:
         job = self._next(conversation)
         if job is not None:
@@ -98,9 +109,9 @@ class Pool:
         return job
 
     def ended(self, conversation: Conversation, job: Job, transaction: Transaction, reason: str) -> None:
-        if transaction.doubtful and not (job.first or job.again or self._closed):
+        if transaction.doubtful and not (job.first or job.again is not None or self._closed):
             # The end of a connection that served others: no fault of this mail's (hazards F1, F6).
-            job.again = True
+            job.again = asyncio.get_running_loop().time()
             self._again.append(job)
             return
         dsn = conversation.offer.dsn
@@ -123,9 +134,8 @@ class Pool:
 
     def _next(self, conversation: Conversation) -> Job | None:
         """The first that waits, can still be wanted, and can go to an upstream with this offer."""
-        queues = (self._waiting,) if conversation.used else (self._again, self._waiting)
-        for queue in queues:
-            while queue:
+        for queue in (self._again, self._waiting):
+            while queue and (queue is self._waiting or self._newer(conversation, queue[0])):
                 job = queue.popleft()
                 if job.future.done():  # whoever wanted it was cancelled
                     continue
@@ -134,6 +144,10 @@ class Pool:
                     return job
                 self._refuse(job, problem)
         return None
+
+    def _newer(self, conversation: Conversation, job: Job) -> bool:
+        """What one connection failed to carry goes on one that was opened since; several may have to share it."""
+        return not conversation.used or (job.again is not None and conversation.opened >= job.again)
 
     def _refuse(self, job: Job, reply: Reply) -> None:
         _resolve(job, of_reply(self.provider, job.shipment.recipients, Phase.MAIL, reply))

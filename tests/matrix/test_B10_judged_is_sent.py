@@ -21,8 +21,8 @@ from relay_process import Relay, provider
 from relay.delivery.router import Router
 from relay.model import Match, Provider, Recipient, Reply, Route, Source
 from relay.smtp.address import parse_path
+from relay.smtp.dialogue import Dialogue
 from relay.smtp.offer import Offer
-from relay.smtp.transaction import Dialogue
 from relay.testing.mail import shipment_to
 
 # Made of what other readers of addresses trip over, around two domains: one that policy knows, one that it does not.

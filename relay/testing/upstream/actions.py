@@ -13,6 +13,8 @@ PHASES = (
     *("connect", "banner", "ehlo", "starttls", "handshake", "ehlo-again", "auth", "mail", "rcpt", "later-rcpt"),
     *("data", "body", "dot", "after", "rset", "quit", "idle"),
 )
+# BDAT (offered as CHUNKING; RFC 3030): each is a turn of "data". Where it is not the last one that is its reply. At the
+# last one nothing is due at "data", before its octets are read, nor at "body", while they come; its reply is "dot".
 MOMENTS = ("connect", "handshake", "body", "after", "idle")
 """Phases at which no reply is due: what an action says there is said unasked, and then all goes on as usual."""
 

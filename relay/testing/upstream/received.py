@@ -15,6 +15,7 @@ from relay.smtp.data import unstuff
 class Received:
     """One transaction that reached its dot. `mail`, `rcpt`: the command lines; `wire`: the bytes before the dot.
 
+    `chunked`: it came by BDAT, so `wire` is the content itself, and the dot is the end of the last chunk.
     `answered`: the reply to the dot that the client can rely on, None if there is none. `at`: unix seconds of the dot.
     """
 
@@ -24,6 +25,7 @@ class Received:
     connection: int
     answered: str | None = None
     at: float = 0.0
+    chunked: bool = False
 
     @property
     def taken(self) -> bool:
@@ -33,7 +35,7 @@ class Received:
     @property
     def content(self) -> bytes:
         """What was sent, without the stuffing."""
-        return unstuff(self.wire)
+        return self.wire if self.chunked else unstuff(self.wire)
 
     @property
     def sender(self) -> str:

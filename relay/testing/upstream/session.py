@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _QUESTIONS = {b"PLAIN": 1, b"LOGIN": 2, b"CRAM-MD5": 1}
 _EARLY = "early-reply"
+CHUNK = b"250 2.0.0 ok: so far\r\n"
 
 # After which phase the reply to which next one may come early; "refused": a DATA that was.
 _FOLLOWERS = {
@@ -50,6 +51,8 @@ class Session(Performer):
         self._finished = 0  # transactions
         self._eager = any(_is_early(each) for each in (*plan.actions(), *upstream.plan.actions()))
         self._last: Deed | None = None  # what was said while the body came: the reply to it
+        self._chunks = b""  # what came by BDAT so far
+        self._chunk_reply: bytes | None = None  # to the BDAT at hand: the phase "data"
         self._mail = b""
         self._rcpt: list[bytes] = []
         self._rcpts = 0
@@ -100,6 +103,8 @@ class Session(Performer):
 
     def _usual(self, phase: str) -> bytes:
         """The reply that is usual now."""
+        if phase == "data" and self._chunk_reply is not None:
+            return self._chunk_reply
         if phase not in ("ehlo", "ehlo-again"):
             return REPLIES.get(phase, b"")
         offers = [*self._up.offers, *(["STARTTLS"] if self._may_encrypt else [])]
@@ -150,7 +155,8 @@ class Session(Performer):
 
     async def _on_mail(self, line: bytes) -> None:
         if await self._do("mail"):
-            self._mail, self._rcpt, self._rcpts = line, [], 0
+            self._forget()
+            self._mail = line
             self._ahead("mail")
 
     async def _on_rcpt(self, line: bytes) -> None:
@@ -190,7 +196,7 @@ class Session(Performer):
             end = 0 if buffer.startswith(b".\r\n") else buffer.find(b"\r\n.\r\n", start)
             if waiting and (end >= 0 or len(buffer) >= threshold):
                 waiting = False
-                await self._during_body()
+                await self._during("body")
                 continue
             if end >= 0:
                 break
@@ -200,6 +206,41 @@ class Session(Performer):
         del buffer[: len(wire) + 3]
         await self._dot(wire)
 
+    async def _on_bdat(self, line: bytes) -> None:
+        """RFC 3030 2: whatever is answered, the octets are read first."""
+        words = line.split()
+        size, last = int(words[1]), words[2:] == [b"LAST"]
+        if not self._rcpt:
+            await self._octets(size)
+            self._out += Say(503 if not self._mail else 554, "5.5.1 no valid recipients").wire
+            self._ahead("refused")
+            return
+        self._chunk_reply = b"" if last else CHUNK
+        if last:
+            await self._during("data")
+            self._chunks += await self._octets(size, self._threshold())
+            await self._dot(self._chunks, chunked=True)
+        else:
+            chunk = await self._octets(size)
+            if await self._do("data"):
+                self._chunks += chunk
+        self._chunk_reply = None
+
+    async def _octets(self, size: int, threshold: int | None = None) -> bytes:
+        """`threshold`: how many of them until the phase "body" is there, None: nothing happens meanwhile."""
+        buffer = self._wire.buffer
+        while len(buffer) < size:
+            if threshold is not None and len(buffer) >= threshold:
+                threshold = None
+                await self._during("body")
+            else:
+                await self._more()
+        if threshold is not None:
+            await self._during("body")
+        octets = bytes(buffer[:size])
+        del buffer[:size]
+        return octets
+
     def _threshold(self) -> int:
         """Bytes of the body after which the phase "body" is there."""
         at = self._plan.body_at if "body" in self._plan else self._up.plan.body_at
@@ -208,34 +249,37 @@ class Session(Performer):
         declared = self._mail.upper().partition(b" SIZE=")[2].partition(b" ")[0]
         return (int(declared) if declared.isdigit() else 0) * int(at[:-1]) // 100
 
-    async def _during_body(self) -> None:
-        deed = self._decide("body")
-        if deed is USUAL:
+    async def _during(self, phase: str) -> None:
+        deed = self._decide(phase)
+        if deed is USUAL or self._last is not None:
             return
-        await self._perform("body", deed)
+        await self._perform(phase, deed)
         await self._flush()
         self._last = deed if deed.stands else None
 
-    async def _dot(self, wire: bytes) -> None:
+    async def _dot(self, wire: bytes, *, chunked: bool = False) -> None:
         """The record is safe before anything is said."""
         deed, said = self._decide("dot"), self._last
         self._last = None
         answered = said.answered if said else deed.answered
-        mail = Received(self._mail, tuple(self._rcpt), wire, self._number, answered, time.time())
+        mail = Received(self._mail, tuple(self._rcpt), wire, self._number, answered, time.time(), chunked)
         await self._flush()  # nobody waits for a disk to hear what was said before
         await self._up.take(mail)
         if self._up.script.delay:
             await self._wire.wait(self._up.script.delay)
         if said is None:
             await self._perform("dot", deed)
-        self._mail, self._rcpt, self._rcpts = b"", [], 0
+        self._forget()
         self._finished += 1
         self._ahead("dot")
         await self._do("after")
 
     async def _on_rset(self, line: bytes) -> None:
         if await self._do("rset"):
-            self._mail, self._rcpt, self._rcpts = b"", [], 0
+            self._forget()
+
+    def _forget(self) -> None:
+        self._mail, self._rcpt, self._rcpts, self._chunks = b"", [], 0, b""
 
     async def _on_quit(self, line: bytes) -> None:
         if await self._do("quit"):
@@ -261,7 +305,7 @@ class Session(Performer):
     def _deed(self, phase: str, action: Action | None) -> Deed:
         if action is None:
             return _USUAL_DOT if phase == "dot" else USUAL
-        reply = self._usual(phase) or actions.nearest(phase)
+        reply = self._usual(phase) or actions.nearest("dot" if phase == "data" else phase)
         script = self._up.script
         own = action.seconds if isinstance(action, Do) else None
         seconds = [each if own is None else own for each in (script.slow, script.too_slow, script.drip)]
@@ -332,6 +376,7 @@ _COMMANDS: dict[bytes, Callable[[Session, bytes], Awaitable[None]]] = {
     b"MAIL": Session._on_mail,
     b"RCPT": Session._on_rcpt,
     b"DATA": Session._on_data,
+    b"BDAT": Session._on_bdat,
     b"RSET": Session._on_rset,
     b"QUIT": Session._on_quit,
 }

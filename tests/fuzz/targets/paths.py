@@ -11,10 +11,10 @@ from fuzz.reading import Reading
 
 from relay.model import Provider, Recipient, Reply, Shipment
 from relay.smtp.address import MAX_DOMAIN, MAX_LOCAL, Path, parse_path
+from relay.smtp.dialogue import Dialogue
 from relay.smtp.offer import Offer
 from relay.smtp.parameters import MailParameters, RcptParameters, parse_mail_parameters, parse_rcpt_parameters
 from relay.smtp.reply import format_reply
-from relay.smtp.transaction import Dialogue
 from relay.testing.mail import shipment_to
 
 LONGEST = 1024

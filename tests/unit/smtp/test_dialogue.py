@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from relay.model import Phase, Provider, Recipient, Reply
+from relay.smtp.dialogue import Dialogue
 from relay.smtp.offer import Offer, obstacle, read_offer
-from relay.smtp.transaction import Dialogue, Step, Transaction
+from relay.smtp.transaction import Step, Transaction
 from relay.testing.mail import shipment_to
 
 PROVIDER = Provider(name="p", host="mx.example", port=25)
