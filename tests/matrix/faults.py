@@ -192,6 +192,9 @@ class Campaign:
             attempts = f"{_brief(cell.tries)} {_brief(cell.after_tries)}"
             yield f"{cell.name}: must end as {ends}, ended as {cell.states}; {attempts}"
         yield from self._count(cell, fate, ends)
+        # An early reply was said before its command, and a relay that hangs up at it never comes to that.
+        if not cell.upstream.counts.phases[cell.phase] and cell.action != "early-reply":
+            yield f"{cell.name}: it never came to this phase, so nothing went wrong there"
         if not follows(cell.phase, cell.action) and cell.after_tries != [{"next": "delivered"}]:
             yield f"{cell.name}: the next message was penalised: {_brief(cell.after_tries)}"
 
