@@ -42,7 +42,9 @@ def outcome(recipient: Recipient, provider: str, preset: str, phase: Phase, repl
     )
 
 
-def accepted(recipient: Recipient, provider: str, reply: Reply, *, dsn: bool = False) -> DeliveryOutcome:
+def accepted(
+    recipient: Recipient, provider: str, reply: Reply, *, dsn: bool = False, abreast: int = 0
+) -> DeliveryOutcome:
     """A recipient the upstream took over. `dsn`: it also took over its DSN parameters (RFC 3461)."""
     return DeliveryOutcome(
         recipient=recipient,
@@ -52,6 +54,7 @@ def accepted(recipient: Recipient, provider: str, reply: Reply, *, dsn: bool = F
         reply=reply,
         phase=Phase.DOT,
         signal="dsn" if dsn else "",
+        abreast=abreast,
     )
 
 

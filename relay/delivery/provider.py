@@ -43,7 +43,11 @@ class Obstacle:
 
 
 class ProviderState:
-    """One provider, live. `window`: transactions at once; below the full one it starts slowly or was throttled."""
+    """One provider, live. `window`: transactions at once; below the full one it starts slowly or was throttled.
+
+    `abreast`: messages that a connection carries at once: one on the wire and one riding behind its dot, or as many as
+    those that use CHUNKING told with the last acceptance.
+    """
 
     def __init__(self, provider: Provider, circuit: CircuitPolicy, meter: Meter, observe: Observer) -> None:
         self.provider = provider
@@ -53,6 +57,7 @@ class ProviderState:
         self.in_flight = 0
         self.full = provider.limits.connections or DEFAULT_CONNECTIONS
         self.window = self.full
+        self.abreast = 2
         self._observe = observe
         self._paused_until = 0.0
         self._pause = 0.0
@@ -78,10 +83,10 @@ class ProviderState:
         return self.barrier() or self._quota(now) or self._throttling(now) or self._busy(now)
 
     def room(self, now: float) -> int:
-        """Transactions it can be given now: one on the wire and one riding behind its dot, for each connection."""
+        """Transactions it can be given now: what its connections carry."""
         if self.barrier() is not None or self._throttling(now) is not None:
             return 0
-        most = self.window if self.window < self.full else 2 * self.full
+        most = self.window if self.window < self.full else self.abreast * self.full
         left = self.meter.room(now)
         return max(0, most - self.in_flight if left is None else min(left, most - self.in_flight))
 
@@ -121,6 +126,7 @@ class ProviderState:
         """Take in one transaction. `size`: of the message, 0 if unknown."""
         for outcome in _distinct(outcomes):
             if outcome.verdict is Verdict.ACCEPTED:
+                self.abreast = outcome.abreast or self.abreast
                 self._succeeded()
             elif outcome.suspend:
                 self._suspend(outcome.reply, now)

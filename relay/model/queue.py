@@ -143,6 +143,7 @@ class DeliveryOutcome:
     `suspend`: the provider refuses our account; no mail to it until it is repaired.
     `signal`: what else the reply teaches: throttled | day | month (quota gone) | split (too many recipients) |
     size (too large) | dsn (ACCEPTED, and the DSN parameters went on to the upstream); "" nothing.
+    `abreast`: ACCEPTED on a connection that carries so many messages at once, 0: no word of that.
     """
 
     recipient: Recipient
@@ -155,6 +156,7 @@ class DeliveryOutcome:
     elsewhere: bool = False
     suspend: bool = False
     signal: str = ""
+    abreast: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,7 +76,7 @@ class Owner(Protocol):
 
 
 class Conversation(asyncio.Protocol):
-    """`busy`: something is on the wire. `used`: something was, at some time; `opened`: when. `offer`: what EHLO said."""
+    """`busy`: something is on the wire. `used`: something was, at some time. `opened`: since when. `offer`: by EHLO."""
 
     def __init__(self, owner: Owner, transport: asyncio.Transport, offer: Offer) -> None:
         provider = owner.provider

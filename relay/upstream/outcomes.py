@@ -12,17 +12,19 @@ from relay.model import DeliveryOutcome, Phase, Provider, Recipient, Reply
 from relay.smtp.transaction import Result
 
 
-def of_results(provider: Provider, results: Iterable[Result], *, reason: str, dsn: bool) -> tuple[DeliveryOutcome, ...]:
-    """`reason`: why a reply is missing, where one is. `dsn`: the upstream offers DSN."""
-    return tuple([_of_result(provider, result, reason, dsn) for result in results])
+def of_results(
+    provider: Provider, results: Iterable[Result], *, reason: str, dsn: bool, abreast: int
+) -> tuple[DeliveryOutcome, ...]:
+    """`reason`: why a reply is missing, where one is. `dsn`: the upstream offers DSN. `abreast`: as in the outcome."""
+    return tuple([_of_result(provider, result, reason, dsn, abreast) for result in results])
 
 
-def _of_result(provider: Provider, result: Result, reason: str, dsn: bool) -> DeliveryOutcome:
+def _of_result(provider: Provider, result: Result, reason: str, dsn: bool, abreast: int) -> DeliveryOutcome:
     recipient, phase, reply, _ = result
     if reply is None:
         return outcome(recipient, provider.name, provider.preset, phase, lost(f"{provider.host} {reason}"))
     if reply.code < 300:
-        return accepted(recipient, provider.name, reply, dsn=dsn)
+        return accepted(recipient, provider.name, reply, dsn=dsn, abreast=abreast)
     return outcome(recipient, provider.name, provider.preset, phase, reply)
 
 

@@ -114,8 +114,8 @@ class Pool:
             job.again = asyncio.get_running_loop().time()
             self._again.append(job)
             return
-        dsn = conversation.offer.dsn
-        _resolve(job, of_results(self.provider, transaction.results(), reason=reason, dsn=dsn))
+        dsn, abreast = conversation.offer.dsn, conversation.most
+        _resolve(job, of_results(self.provider, transaction.results(), reason=reason, dsn=dsn, abreast=abreast))
 
     def unsayable(self, job: Job, problem: str) -> None:
         self._refuse(job, Reply(code=553, enhanced="5.1.3", text=f"the envelope cannot be sent: {problem}"))

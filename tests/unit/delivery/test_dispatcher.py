@@ -523,6 +523,20 @@ class TestAppetite:
         assert dispatcher.appetite(make.now).total == 400
         assert dispatcher.appetite(make.now).room["default"] == 0
 
+    def test_there_is_room_for_what_connections_carry_and_no_more_than_limits_leave(self, make) -> None:
+        """Only a provider whose last acceptance came over several in flight gets more, and as long as they do."""
+        limits = Limits(connections=3, per_minute=10)
+        dispatcher = make.dispatcher(make.provider(limits=limits))
+        sends = [use(dispatcher, make) for _ in range(2)]
+        assert dispatcher.appetite(make.now).room["default"] == 4
+        dispatcher.finished(sends.pop(), [replace(make.took(), abreast=4)], make.now)
+        assert dispatcher.appetite(make.now).room["default"] == 8  # of ten a minute; the connections carry 11 more
+        dispatcher.finished(sends.pop(), [replace(make.took(), abreast=2)], make.now)
+        assert dispatcher.appetite(make.now).room["default"] == 6
+        use(dispatcher, make)
+        fail(dispatcher, make, times=1, code=432, phase=Phase.MAIL)
+        assert dispatcher.appetite(make.now).room["default"] == 0
+
     def test_a_send_that_was_never_made_leaves_no_trace(self, make) -> None:
         dispatcher = make.dispatcher(make.provider(limits=Limits(per_day=3, connections=2)))
         before = dispatcher.statuses(make.now)

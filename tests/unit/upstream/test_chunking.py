@@ -94,7 +94,8 @@ def test_four_messages_are_one_round_trip(
             assert results == [ACCEPTED] * 40
             assert upstream.counts.turns - before == 10
             assert upstream.counts.connections == 1
-            assert [mail.content for mail in upstream.received] == [PREFIX + (body_of().data or b"")] * (40 + WARM)
+            assert (await sent(transport, provider))[0].abreast == 4
+            assert [mail.content for mail in upstream.received] == [PREFIX + (body_of().data or b"")] * (41 + WARM)
             await transport.close()
 
     with asyncio.Runner(loop_factory=loop) as runner:
@@ -108,6 +109,7 @@ async def test_without_pipelining_or_the_offer_nothing_changes(
     async with ScriptedUpstream(offers=CHUNKING if changes else OFFERS) as upstream:
         await warm(transport, provider_for(upstream, **changes))
         await asyncio.gather(*(fate(transport, provider_for(upstream, **changes)) for _ in range(8)))
+        assert (await sent(transport, provider_for(upstream, **changes)))[0].abreast == 2
         assert bdats(upstream) == [] and upstream.counts.phases["rset"] == 0
 
 
