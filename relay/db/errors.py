@@ -39,11 +39,6 @@ class Trouble(enum.Enum):
     OWN = enum.auto()
 
 
-def is_corrupt(error: BaseException) -> bool:
-    """True when SQLite found a page that is not as it wrote it."""
-    return isinstance(error, apsw.CorruptError | apsw.NotADBError)
-
-
 def trouble(error: BaseException) -> Trouble:
     """What an exception out of a transaction means for the others."""
     match error:
@@ -55,3 +50,10 @@ def trouble(error: BaseException) -> Trouble:
             return Trouble.BROKEN
         case _:
             return Trouble.OWN
+
+
+def is_unreadable(error: BaseException) -> bool:
+    """True when a page is not as SQLite wrote it, or the disk does not give it back."""
+    if isinstance(error, apsw.IOError):
+        return trouble(error) is Trouble.BROKEN
+    return isinstance(error, apsw.CorruptError | apsw.NotADBError)

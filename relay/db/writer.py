@@ -21,7 +21,7 @@ import apsw
 
 from relay.db.changes import LARGEST, Change, apply
 from relay.db.connection import pragma, unusable
-from relay.db.errors import StorageFailed, StorageFull, Trouble, is_corrupt, trouble
+from relay.db.errors import StorageFailed, StorageFull, Trouble, is_unreadable, trouble
 from relay.events import Committed, Observer, SpoolFailed
 
 Task = Callable[[apsw.Connection], Any]
@@ -175,7 +175,7 @@ class Writer:
 
     def _known(self, error: Exception) -> Exception:
         """A damaged page fails whoever meets it, and is told to everybody; the others go on."""
-        if not isinstance(error, apsw.Error) or not is_corrupt(error):
+        if not isinstance(error, apsw.Error) or not is_unreadable(error):
             return error
         why = str(unusable(Path(self._connection.filename), error))
         self._tell(self._observe, SpoolFailed(error=why))

@@ -16,7 +16,7 @@ import apsw
 
 from relay.db.changes import Change
 from relay.db.database import Database
-from relay.db.errors import StorageFailed, StorageFull, is_corrupt
+from relay.db.errors import StorageFailed, StorageFull, is_unreadable
 from relay.db.writer import Operation
 from relay.events import Observer, SpoolFailed
 from relay.model import Lease, Owed, QueueEntry, State, Submission
@@ -114,13 +114,13 @@ class Books:
             self.observe(SpoolFailed(error=why))
 
     def damaged(self, error: apsw.Error) -> StorageFailed:
-        """A page of the database cannot be read."""
+        """A page of the database cannot be read: damaged, or not given back by the disk (hazards G5, G6)."""
         self.fails(self.database.damaged(error))
         return StorageFailed(self.gauge.failure)
 
     def saw(self, error: Exception) -> bool:
         """True when it is a damaged page, of which everybody is told now."""
-        if not isinstance(error, apsw.Error) or not is_corrupt(error):
+        if not isinstance(error, apsw.Error) or not is_unreadable(error):
             return False
         self.damaged(error)
         return True
@@ -130,7 +130,7 @@ class Books:
         try:
             return await self.database.desk.ask(question)
         except apsw.Error as error:
-            if is_corrupt(error):
+            if is_unreadable(error):
                 raise self.damaged(error) from error
             raise
 

@@ -11,11 +11,15 @@ import apsw
 
 
 class Disk(apsw.VFS):
-    """The default VFS while it is open. `broken`: fsync says EIO (G5). `full`: writes say ENOSPC (G4)."""
+    """The default VFS while it is open. `broken`: fsync says EIO (G5). `full`: writes say ENOSPC (G4).
+
+    `unreadable`: reading says EIO.
+    """
 
     def __init__(self) -> None:
         self.broken = False
         self.full = False
+        self.unreadable = False
         self.syncs = 0
         super().__init__("failing-disk", "unix", makedefault=True)
 
@@ -33,6 +37,11 @@ class DiskFile(apsw.VFSFile):
             raise apsw.IOError("Input/output error")
         self._disk.syncs += 1
         super().xSync(flags)
+
+    def xRead(self, amount: int, offset: int) -> bytes:
+        if self._disk.unreadable:
+            raise apsw.IOError("Input/output error")
+        return super().xRead(amount, offset)
 
     def xWrite(self, data: Any, offset: int) -> None:
         if self._disk.full:

@@ -15,6 +15,7 @@ from relay.ports import Filter
 from relay.spool.ids import decode
 from relay.spool.limits import SpoolLimits
 from tests.contract.spools import Hands, delivered, each_to_its_own, to_lane
+from tests.unit.db.disks import Disk
 
 
 async def damage(hands: Hands, statement: str, *values: object) -> None:
@@ -199,6 +200,25 @@ async def test_G6_a_time_that_breaks_while_the_relay_runs_stops_no_lane(hands: H
     assert [lease.entry.message.id for lease in await hands.claim()] == [sound.id]
     assert await hands.claim() == []
     assert await hands.state(broken) is State.HELD
+
+
+async def test_G5_a_disk_that_gives_nothing_back_is_told(disk: Disk, hands: Hands) -> None:
+    """People, /readyz and upkeep were told of an internal error, new mail went on being promised."""
+    made = await many(hands)
+    await hands.open()
+    disk.unreadable = True
+    try:
+        stats = await hands.spool.stats()
+        for look in (hands.spool.find(Filter(), limit=5), hands.spool.show(made[60].id)):
+            with pytest.raises(StorageFailed, match=r"cannot be used .* check the disk"):
+                await look
+        await hands.spool.maintain(hands.now)
+    finally:
+        disk.unreadable = False
+    assert not stats.healthy and "check the disk" in stats.detail
+    refused = hands.spool.admits(1)
+    assert refused is not None and refused.code == 451
+    assert len([event for event in hands.events if isinstance(event, SpoolFailed)]) == 1
 
 
 @pytest.mark.parametrize("value", ["'x'", "0.5", "-1", "77"])
