@@ -16,6 +16,13 @@ SETTLES_WITHIN = 5.0
 """Seconds. A relay that takes longer to record a 250 is not excused by a kill: it would be excused for ever."""
 
 
+UNDER_WAY = 200
+"""Transactions that one kill may excuse: more than the connections of a scene can have in flight and unrecorded.
+
+A relay that records late would else live on its excuses: each 250 of those five seconds could be sent again.
+"""
+
+
 class Outcome(StrEnum):
     """What the client was told: 250 to its dot, a refusal, or nothing before the connection was gone."""
 
@@ -148,10 +155,10 @@ def judge(sent: Sequence[Sent], taken: Iterable[Taken], law: Law, cuts: Sequence
     granted = [each for each in taken if each.granted]
     arrivals: dict[str, list[Taken]] = defaultdict(list)
     faults: list[Fault] = []
-    notices = 0
+    told: dict[str, list[Taken]] = defaultdict(list)
     for each in granted:
         if _is_notice(each, book, senders):
-            notices += 1
+            told[each.recipients[0]].append(each)
             faults += _unfounded(each, senders, law)
             continue
         faults += _forged(each, book)
@@ -160,16 +167,22 @@ def judge(sent: Sequence[Sent], taken: Iterable[Taken], law: Law, cuts: Sequence
                 arrivals[recipient].append(each)
                 faults += _altered(each, recipient, book[recipient], law)
     excused, ends = 0, sorted(cut.at for cut in cuts)
+    leant: dict[float, set[int]] = defaultdict(set)
     for recipient, message in book.items():
         came = _in_order(arrivals.get(recipient, ()), ends)
         faults += _missing_or_ghost(recipient, message, came, law)
         excused += sum(_excuses(earlier, later, recipient, cuts) for earlier, later in pairwise(came))
         faults += [Fault(Kind.DUP, message.id, recipient, why) for why in _unexcused(recipient, came, cuts)]
+        for at, transaction in _leaning(recipient, came, cuts):
+            leant[at].add(transaction)
+    for sender, came in told.items():
+        faults += _told_again(senders[sender], _in_order(came, ends), law, cuts)
+    faults += _too_many(leant)
     return Verdict(
         outcomes=Counter(each.outcome for each in sent),
         transactions=len(granted),
         deliveries=sum(map(len, arrivals.values())),
-        notices=notices,
+        notices=sum(map(len, told.values())),
         excused=excused,
         faults=tuple(faults),
     )
@@ -186,7 +199,8 @@ def _in_order(came: Iterable[Taken], ends: Sequence[float]) -> list[Taken]:
 
 def _is_notice(taken: Taken, book: Mapping[str, Sent], senders: Mapping[str, Sent]) -> bool:
     """A bounce, warning or report of the relay's own: from nobody, to whoever sent something."""
-    return taken.sender == "" and all(each in senders and each not in book for each in taken.recipients)
+    to = taken.recipients
+    return taken.sender == "" and len(to) == 1 and all(each in senders and each not in book for each in to)
 
 
 def _unfounded(notice: Taken, senders: Mapping[str, Sent], law: Law) -> list[Fault]:
@@ -195,6 +209,24 @@ def _unfounded(notice: Taken, senders: Mapping[str, Sent], law: Law) -> list[Fau
         for each in notice.recipients
         if not any(recipient in law.dead for recipient in senders[each].recipients)
     ]
+
+
+def _told_again(message: Sent, came: Sequence[Taken], law: Law, cuts: Sequence[Cut]) -> list[Fault]:
+    """More notices than recipients that failed. Each whose answer was cut off may come once more.
+
+    What the spool recorded is believed only where there can be no more than one: it may speak of another notice.
+    """
+    failed = sum(recipient in law.dead for recipient in message.recipients)
+    if failed > 1:
+        cuts = [replace(cut, recorded=()) for cut in cuts]
+    again = sum(
+        any(_excuses(earlier, later, message.sender, cuts) for later in came[number:])
+        for number, earlier in enumerate(came, 1)
+    )
+    if not failed or len(came) <= failed + again:
+        return []  # of none that failed: it was forged to begin with
+    times = f"told {len(came)} times of {failed} that failed, {again} excused, the last at {came[-1].at:.3f}"
+    return [Fault(Kind.DUP, message.id, message.sender, times)]
 
 
 def _forged(taken: Taken, book: Mapping[str, Sent]) -> list[Fault]:
@@ -232,8 +264,9 @@ def _same_bytes(taken: Taken, message: Sent) -> bool:
 
 def _missing_or_ghost(recipient: str, message: Sent, came: Sequence[Taken], law: Law) -> list[Fault]:
     dead = recipient in law.dead
-    if came and message.outcome is Outcome.NACKED:
-        return [Fault(Kind.GHOST, message.id, recipient, "refused to the client, yet delivered")]
+    if (came or dead) and message.outcome is Outcome.NACKED:
+        became = "delivered" if came else "taken, and given up"
+        return [Fault(Kind.GHOST, message.id, recipient, f"refused to the client, yet {became}")]
     if came and dead and any(each.answered is not None for each in came):
         return [Fault(Kind.FORGED, message.id, recipient, "reported as failed, yet delivered")]
     if not came and not dead and message.outcome is Outcome.ACKED:
@@ -254,6 +287,27 @@ def _unexcused(recipient: str, came: Sequence[Taken], cuts: Sequence[Cut]) -> li
 def _excuses(earlier: Taken, later: Taken, recipient: str, cuts: Sequence[Cut]) -> bool:
     """The answer to the first was cut off: by the upstream itself, or because the process that waited for it ended."""
     return earlier.answered is None or any(_explains(cut, recipient, earlier, later) for cut in cuts)
+
+
+def _leaning(recipient: str, came: Sequence[Taken], cuts: Sequence[Cut]) -> list[tuple[float, int]]:
+    """The moment of the cut and the transaction, of each duplicate for which there is no excuse but that cut."""
+    return [
+        (cut.at, id(earlier))
+        for earlier, later in pairwise(came)
+        if earlier.answered is not None
+        for cut in cuts
+        if _explains(cut, recipient, earlier, later)
+    ]
+
+
+def _too_many(leant: Mapping[float, Collection[int]]) -> list[Fault]:
+    return [
+        Fault(
+            Kind.DUP, "", "", f"{len(them)} transactions came again after the kill at {at:.3f}: they were not recorded"
+        )
+        for at, them in leant.items()
+        if len(them) > UNDER_WAY
+    ]
 
 
 def _explains(cut: Cut, recipient: str, earlier: Taken, later: Taken) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from proof.oracle import Cut, Kind, Law, Outcome, Sent, Taken, as_of, judge
+from proof.oracle import UNDER_WAY, Cut, Kind, Law, Outcome, Sent, Taken, as_of, judge
 
 SENT = Sent(
     id="m1",
@@ -53,6 +53,12 @@ def test_refused_yet_delivered_is_a_ghost_unknown_is_not() -> None:
     assert kinds(TO_A, TO_B, sent=replace(SENT, outcome=Outcome.UNKNOWN)) == []
 
 
+def test_refused_yet_given_up_is_a_ghost_as_well() -> None:
+    law = replace(LAW, dead={"m1-1@b.test"})
+    assert kinds(NOTICE, sent=replace(SENT, outcome=Outcome.NACKED), law=law) == [Kind.GHOST]
+    assert kinds(NOTICE, sent=replace(SENT, outcome=Outcome.UNKNOWN), law=law) == []
+
+
 def test_dead_lettered_is_not_lost() -> None:
     law = replace(LAW, dead={"m1-1@b.test"})
     notice = replace(TO_A, port=3, sender="", recipients=("m1@app.test",), sha256="other")
@@ -64,6 +70,35 @@ def test_dead_lettered_is_not_lost() -> None:
 def test_a_notice_without_a_failure_is_forged() -> None:
     notice = replace(TO_A, sender="", recipients=("m1@app.test",))
     assert kinds(TO_A, TO_B, notice) == [Kind.FORGED]
+
+
+NOTICE = replace(TO_A, port=3, sender="", recipients=("m1@app.test",), sha256="other")
+
+
+def test_a_sender_is_told_once_of_each_failure() -> None:
+    law, again = replace(LAW, dead={"m1-1@b.test"}), replace(NOTICE, opened=21.0, at=22.0)
+    assert kinds(TO_A, NOTICE, again, law=law) == [Kind.DUP]
+    assert kinds(TO_A, replace(NOTICE, answered=None), again, law=law) == []
+    assert kinds(TO_A, NOTICE, again, law=law, cuts=(Cut(at=14.0, recorded=()),)) == []
+    assert kinds(TO_A, NOTICE, again, law=law, cuts=(Cut(at=14.0, recorded={"m1@app.test"}),)) == [Kind.DUP]
+
+
+def test_of_two_failures_a_sender_may_be_told_twice() -> None:
+    law, again = replace(LAW, dead=set(SENT.recipients)), replace(NOTICE, opened=21.0, at=22.0)
+    third = replace(NOTICE, opened=31.0, at=32.0)
+    assert kinds(NOTICE, again, law=law) == []
+    assert kinds(NOTICE, again, third, law=law) == [Kind.DUP]
+    assert kinds(NOTICE, again, third, law=law, cuts=(Cut(at=23.0, recorded={"m1@app.test"}),)) == []
+    both = (NOTICE, replace(NOTICE, at=13.5), again, replace(again, at=22.5))
+    assert kinds(*both, law=law, cuts=(Cut(at=14.0, recorded=()),)) == [], "the two of one life come again in the next"
+    assert kinds(*both, replace(again, at=23.0), law=law, cuts=(Cut(at=14.0, recorded=()),)) == [Kind.DUP]
+
+
+def test_a_notice_to_two_senders_is_forged() -> None:
+    other = replace(SENT, id="m2", sender="m2@app.test", recipients=("m2-0@a.test",))
+    law = replace(LAW, dead={"m1-1@b.test", "m2-0@a.test"})
+    both = replace(NOTICE, recipients=("m1@app.test", "m2@app.test"))
+    assert {fault.kind for fault in judge([SENT, other], [TO_A, both], law).faults} == {Kind.FORGED}
 
 
 def test_failed_and_delivered_is_forged_unless_the_answer_was_cut() -> None:
@@ -141,6 +176,17 @@ def test_three_times_needs_two_cuts() -> None:
     cuts = (Cut(at=14.0, recorded=()), Cut(at=23.0, recorded=()))
     assert kinds(TO_A, AGAIN, third, TO_B, cuts=cuts) == []
     assert kinds(TO_A, AGAIN, third, TO_B, cuts=cuts[:1]) == [Kind.DUP]
+
+
+@pytest.mark.parametrize(("many", "found"), [(UNDER_WAY, []), (UNDER_WAY + 1, [Kind.DUP])])
+def test_a_kill_excuses_no_more_than_can_have_been_under_way(many: int, found: list[Kind]) -> None:
+    """Each of them is excused by itself: a relay that records after seconds, and is killed, has nothing but excuses."""
+    recipients = tuple(f"m1-{n}@a.test" for n in range(many))
+    sent = replace(SENT, recipients=recipients)
+    twice = [replace(one, recipients=(each,)) for each in recipients for one in (TO_A, AGAIN)]
+    verdict = judge([sent], twice, LAW, (Cut(at=14.0, recorded=()),))
+    assert [fault.kind for fault in verdict.faults] == found
+    assert verdict.excused == many
 
 
 def test_the_ledger_as_of_a_moment() -> None:
