@@ -176,8 +176,8 @@ class Session(asyncio.Protocol):
         return None
 
     def next(self) -> None:
-        """Send another letter, as soon as there is one."""
-        if self._transport is None or self._transport.is_closing():
+        """Send another letter, as soon as there is one. Who waited and was cut off meanwhile may be called twice."""
+        if self._letter is not None or self._transport is None or self._transport.is_closing():
             return
         self._letter = self._supply.take()
         if self._letter is None:

@@ -85,7 +85,8 @@ class Load:
         """Wait until all of `count` were answered."""
         code = self._process.wait(seconds)
         # SIGTERM ends it by itself only before it began and after it has written everything.
-        assert code in (0, -signal.SIGTERM), self.output.read_text()[-2000:]
+        said = self.output.read_text()
+        assert code in (0, -signal.SIGTERM) and not said, f"the load ended with {code}: {said[-2000:]}"
 
     def stop(self, seconds: float = 30) -> None:
         """Begin no more messages, finish those under way."""
