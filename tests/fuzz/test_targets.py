@@ -29,6 +29,11 @@ def needs_atheris() -> None:
         pytest.skip(reason)
 
 
+def test_none_is_missing() -> None:
+    """They are found by their files; of a folder that was not found there would be nothing to run."""
+    assert TARGETS == ["config", "paths", "replies", "session", "spool", "upstream"]
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_whole_corpus(target: str) -> None:
     """Seeds by hand, and every input that once failed."""
