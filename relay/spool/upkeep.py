@@ -55,7 +55,8 @@ _NO_LANE = "UPDATE entry SET state = 4, waiting = 0 WHERE waiting = 1 AND typeof
 _LOST = "UPDATE entry SET state = 4, waiting = 0 WHERE waiting = 1 AND CAST(lane AS BLOB) IS ?"
 _DEADLINE = f"SELECT {_TIME.format('at')} FROM (SELECT min(deadline) AS at FROM entry WHERE waiting = 1)"  # nosec B608
 _LARGEST = "SELECT max(coalesce((SELECT max(id) FROM message), 0), coalesce((SELECT max(id) FROM history), 0))"
-_LIVE = "SELECT coalesce(sum(size), 0) FROM message"
+# A size that was never admitted is a flipped bit: it must not fill the spool for all others (hazard G6).
+_LIVE = "SELECT coalesce(sum(size), 0) FROM message WHERE typeof(size) = 'integer' AND size BETWEEN 0 AND ?"
 # What is owed keeps its file whatever became of its row, which a flipped bit may have given another number (hazard G6).
 _FILES = """
 SELECT json_group_array(value) FROM json_each(?)
@@ -98,7 +99,7 @@ def recover(connection: apsw.Connection, now: float) -> None:
 def load(connection: apsw.Connection, books: Books) -> None:
     """What the process must know: lanes, deadlines, live bytes; and files that belong to no message go."""
     learn_lanes(books, _first_due(connection))
-    books.gauge.live = _value(connection, _LIVE)
+    books.gauge.live = _value(connection, _LIVE, (books.gauge.limits.max_size,))
     _remove_orphans(connection, books)
 
 

@@ -202,6 +202,15 @@ async def test_G6_a_time_that_breaks_while_the_relay_runs_stops_no_lane(hands: H
     assert await hands.state(broken) is State.HELD
 
 
+@pytest.mark.parametrize("size", ["size + (1 << 40)", "-1 << 40", "0.5", "'x'"])
+async def test_G6_a_size_that_none_had_fills_no_spool(hands: Hands, size: str) -> None:
+    hands.lane = to_lane("a:1", ready=False)
+    broken, sound = await hands.accept(), await hands.accept()
+    await damage(hands, f"UPDATE message SET size = {size} WHERE id = ?", decode(broken.id))
+    assert hands.spool.admits(1) is None
+    assert (await hands.spool.stats()).live_bytes == sound.size
+
+
 async def test_G5_a_disk_that_gives_nothing_back_is_told(disk: Disk, hands: Hands) -> None:
     """People, /readyz and upkeep were told of an internal error, new mail went on being promised."""
     made = await many(hands)
