@@ -6,6 +6,7 @@ Opened by the spool. It never lets a second process, or a second owner in this o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import TypeVar
 
 import apsw
 
-from relay.db.connection import open_writer, unusable
-from relay.db.files import lock, private_folder, settle_path
+from relay.db.connection import open_writer, pragma, unusable
+from relay.db.errors import SpoolError
+from relay.db.files import lock, private_file, private_folder, settle_path
 from relay.db.reader import Reader
 from relay.db.writer import Operation, Writer, checkpoint
 from relay.events import Observer
@@ -23,7 +25,10 @@ T = TypeVar("T")
 
 
 class Database:
-    """Open it, `prepare`, then `start`. `desk` and `work` are readers: for people, and for deliveries."""
+    """Open it, `prepare`, then `start`. `desk` and `work` are readers: for people, and for deliveries.
+
+    Beside the file lies `.damaged` once something that was sent could not be recorded in it.
+    """
 
     desk: Reader
     work: Reader
@@ -32,6 +37,7 @@ class Database:
         """Lock and open the file; raises SpoolError."""
         self.path = settle_path(path)
         private_folder(self.path.parent)
+        self._mark = self.path.with_name(self.path.name + ".damaged")
         self._lock = lock(self.path)
         self._writer: Writer | None = None
         try:
@@ -43,11 +49,21 @@ class Database:
     def prepare(self, task: Callable[[apsw.Connection], T]) -> T:
         """Run something on the writing connection before anybody else may. Raises SpoolError."""
         try:
+            self._examine()
             result = task(self._connection)
             checkpoint(self._connection)
         except apsw.Error as error:
             raise unusable(self.path, error) from error
         return result
+
+    def _examine(self) -> None:
+        """Every start would send again what could not be recorded: so none until the file is sound (hazard G6)."""
+        if not self._mark.exists():
+            return
+        found = pragma(self._connection, "PRAGMA quick_check(1)")
+        if found != "ok":
+            raise apsw.CorruptError(str(found))
+        self._mark.unlink()
 
     def start(self, observe: Observer) -> None:
         """Begin to serve, from within a running loop."""
@@ -66,8 +82,10 @@ class Database:
 
     def fail(self, why: str) -> None:
         """Write nothing any more: what has just been sent could not be recorded, nor could what is sent next."""
-        if self._writer:
+        if self._writer and not self._writer.failure:
             self._writer.failure = why
+            with contextlib.suppress(SpoolError):
+                os.close(private_file(self._mark))
 
     def write(self, operation: Operation) -> None:
         """Queue an operation for the next commit; it is told on the loop how that went."""

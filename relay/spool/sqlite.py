@@ -54,7 +54,8 @@ class SqliteSpool:
     ) -> SqliteSpool:
         """Open or make the spool. Raises SpoolError: one sentence, the cause and the fix.
 
-        `free`: bytes left on the disk; measured when not given. Beside `path` lie `.lock`, `.reserve` and `.bodies/`.
+        `free`: bytes left on the disk; measured when not given. Beside `path` lie `.lock`, `.reserve`, `.bodies/`, and
+        perhaps `.damaged`.
         """
         limits = limits or SpoolLimits()
         refuse_strays(path, path.with_name(path.name + ".bodies"))

@@ -8,7 +8,7 @@ import contextlib
 import apsw
 import pytest
 
-from relay.db.errors import StorageFailed
+from relay.db.errors import SpoolError, StorageFailed
 from relay.events import MessageEnded, SpoolFailed
 from relay.model import Appetite, Message, Reservation, State
 from relay.ports import Filter
@@ -134,6 +134,23 @@ async def test_G6_what_cannot_be_recorded_is_the_last_that_is_sent(hands: Hands)
     assert not hands.spool.can_settle()
     assert await hands.claim() == []
     assert not (await hands.spool.stats()).healthy
+
+
+async def test_G6_what_could_not_be_recorded_is_not_sent_again_at_every_start(hands: Hands) -> None:
+    """A supervisor that restarts what is not healthy would send the same mail again for ever."""
+    await many(hands)
+    whole = hands.path.read_bytes()
+    spoil(hands, *pages(hands, "history_ended", "leaf"))
+    await hands.open()
+    await hands.settle(delivered((await hands.claim(Appetite(total=1)))[0]))
+    await hands.spool.close()
+    for _ in range(2):
+        with pytest.raises(SpoolError, match=r"is damaged .*restore it from a backup or move it away"):
+            await hands.open()
+    hands.path.write_bytes(whole)
+    await hands.open()
+    assert len(await hands.claim()) == 120
+    await hands.reopen()
 
 
 async def test_G6_a_body_of_another_type_costs_no_other_its_body(hands: Hands) -> None:
