@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -20,7 +21,11 @@ def need(program: str, package: str) -> Path:
     found = shutil.which(program, path=_PLACES)
     if found:
         return Path(found)
-    reason = f"needs {program}: install the package {package}"
+    lack(f"needs {program}: install the package {package}")
+
+
+def lack(reason: str) -> NoReturn:
+    """This machine lacks what the test needs: it is skipped, and under CI=true it fails."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)

@@ -10,9 +10,11 @@ import subprocess
 import sys
 
 import pytest
+import uvloop
 
 from relay.api.server import HttpServer
 from relay.api.sockets import CannotListen, control_socket, tcp_socket
+from tests.support import lack
 from tests.web import request
 
 
@@ -115,7 +117,7 @@ def test_a_path_too_long_for_a_socket_is_a_sentence(tmp_path):
 
 def test_ipv6():
     if not socket.has_ipv6:
-        pytest.skip("this machine has no IPv6")
+        lack("this machine has no IPv6")
     with tcp_socket("::1", 0) as listening:
         assert listening.family == socket.AF_INET6
 
@@ -128,7 +130,6 @@ def test_operations_start_without_fastapi_uvicorn_or_rich():
 
 
 def test_under_uvloop_the_doors_are_told_apart_as_well(tmp_path):
-    uvloop = pytest.importorskip("uvloop")
     tcp, control = tcp_socket("127.0.0.1", 0), control_socket(tmp_path / "s")
     port = tcp.getsockname()[1]
 

@@ -23,7 +23,7 @@ from relay.spool.bodies import INLINE
 from relay.spool.limits import SpoolLimits
 from relay.spool.sqlite import free_bytes
 from tests.contract.spools import Hands, delivered, finished, owes, to_lane
-from tests.support import need
+from tests.support import lack, need
 from tests.unit.db.disks import Disk
 
 CHILD = """
@@ -88,13 +88,13 @@ async def test_G1_acknowledged_mail_survives_kill_9(tmp_path: Path, lines: int) 
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A tmpfs of 128 MiB."""
     if os.geteuid() != 0:
-        pytest.skip("mounting a small disk needs root")
+        lack("mounting a small disk needs root")
     need("mount", "mount")
     folder = tmp_path / "small"
     folder.mkdir()
     made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128m", "none", str(folder)], capture_output=True)
     if made.returncode:
-        pytest.skip(f"no tmpfs can be mounted here: {made.stderr.decode().strip()}")
+        lack(f"no tmpfs can be mounted here: {made.stderr.decode().strip()}")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
