@@ -19,9 +19,9 @@ _PLACES = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/u
 def need(program: str, package: str) -> Path:
     """Where a program is; without it the test is skipped, naming its package, and under CI=true it fails."""
     found = shutil.which(program, path=_PLACES)
-    if found:
-        return Path(found)
-    lack(f"needs {program}: install the package {package}")
+    if not found:
+        lack(f"needs {program}: install the package {package}")
+    return Path(found)
 
 
 def lack(reason: str) -> NoReturn:
