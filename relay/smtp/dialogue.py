@@ -25,7 +25,8 @@ class Dialogue:
 
     With PIPELINING one transaction may begin behind the dot (or RSET) of the one before (RFC 2920 3.1), never more:
     DATA ends a group. With CHUNKING as well, up to MOST are in flight once the connection has shown how it answers.
-    `out`: bytes to write, take them all. `due`: the transaction whose body is to be written now.
+    `out`: bytes to write, take them all. `due`: the transaction whose body is to be written now. `asked`: the one whose
+    BDAT LAST is in `out`; who writes it sets its `end`, and this to None.
     `trouble`: once set, why this connection carries nothing more; `misled`: it came of CHUNKING. `heard`: replies so
     far, all transactions.
     """
@@ -33,6 +34,7 @@ class Dialogue:
     def __init__(self, offer: Offer, *, pipelining: bool) -> None:
         self.out: list[bytes] = []
         self.due: Transaction | None = None
+        self.asked: Transaction | None = None
         self.trouble = ""
         self.misled = False
         self.heard = 0
@@ -139,7 +141,8 @@ class Dialogue:
         self._line.clear()
         self.due = None
         for transaction in cut:  # who said 421 reads no more (RFC 5321 3.8)
-            transaction.cut(handed=transaction.end <= taken and not self._dismissed)
+            handed = transaction.end <= taken and transaction is not self.asked and not self._dismissed
+            transaction.cut(handed=handed)
         return cut
 
     def _take(self, reply: Reply, ended: list[Transaction]) -> None:
@@ -265,6 +268,7 @@ class Dialogue:
             self._chunks = Chunks.OPEN
             transaction.step = Step.LAST
             transaction.said = True
+            self.asked = transaction
             self.out += bdat(transaction.rest)
             transaction.rest = b""
 

@@ -122,6 +122,9 @@ class Conversation(asyncio.Protocol):
     def advance(self) -> None:
         """Do all that can be done without hearing more, in one write: bodies, dots, and envelopes behind them."""
         dialogue = self._dialogue
+        if dialogue.asked is not None:
+            self._end_of(dialogue.asked)
+            dialogue.asked = None
         if dialogue.due is not None and self._stream is None:
             self._write_body()
         while dialogue.room and not self._held_up and (job := self._owner.take(self)) is not None:
@@ -207,9 +210,13 @@ class Conversation(asyncio.Protocol):
             self._owner.unsayable(job, str(error))
             return
         if transaction.said:
-            transaction.end = self._written + sum(map(len, dialogue.out)) - len(RSET)
+            self._end_of(transaction)
         job.first, self._begun = not self._begun, True
         self._jobs.append(job)
+
+    def _end_of(self, transaction: Transaction) -> None:
+        """Its content, and RSET, are the last that is to be written."""
+        transaction.end = self._written + sum(map(len, self._dialogue.out)) - len(RSET)
 
     def _by_bdat(self, job: Job) -> bytes | None:
         """All of it without stuffing, None: DATA, where nobody uploads a large body for recipients that are refused."""

@@ -55,6 +55,7 @@ def opened() -> Dialogue:
     begun(talk)
     talk.receive(MAIL + RCPT + b"250 2.0.0 so far\r\n")
     said(talk)
+    talk.asked = None
     assert len(talk.receive(TAKEN + RESET)) == 1
     assert talk.most == MOST
     return talk
@@ -113,6 +114,15 @@ def test_who_does_not_know_bdat_is_sent_nothing_more_and_nothing_is_refused(repl
     said(talk)
     assert talk.receive(MAIL + RCPT + reply + b"500 5.5.2 what?\r\n") == []
     assert said(talk) == b"" and talk.misled and "answered BDAT with" in talk.trouble
+    assert talk.abandon() == [transaction]
+    assert transaction.doubtful and fates(transaction) == [("data", 0, False)]
+
+
+def test_F2_a_rest_that_was_called_for_and_never_written_is_not_uncertain() -> None:
+    talk = asking()
+    transaction = begun(talk)
+    said(talk)
+    assert talk.receive(MAIL + RCPT + b"250 2.0.0 so far\r\nrubbish\r\n") == []
     assert talk.abandon() == [transaction]
     assert transaction.doubtful and fates(transaction) == [("data", 0, False)]
 
