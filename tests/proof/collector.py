@@ -2,6 +2,7 @@
 
 A process of its own, started by `upstreams`; one for all ports. `relay.testing.upstream` can do everything, and would
 take the relay's share of the CPU. This one can refuse a recipient and vanish after a dot; nothing else goes wrong here.
+Every other port, from the first on, offers CHUNKING, so that several messages are in flight when something is cut.
 
 What it writes is the record `books.taken` reads: on disk, with one fsync for all that came meanwhile, before any 250.
 """
@@ -17,7 +18,7 @@ import os
 import random
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -30,8 +31,11 @@ SMALL = 1024
 """A content without the mark is recorded whole up to this size."""
 
 END = b"\r\n.\r\n"
+CHUNKING = "250-CHUNKING\r\n"
 EHLO = f"250-proof\r\n250-PIPELINING\r\n250-SIZE {SIZE}\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES\r\n"
 OK, TAKEN = "250 2.0.0 Ok\r\n", "250 2.0.0 Ok: taken\r\n"
+MAIL, RCPT = "250 2.1.0 Ok\r\n", "250 2.1.5 Ok\r\n"
+NOBODY = "554 5.5.1 No valid recipients\r\n"
 LATER, NEVER = "450 4.2.0 Not now\r\n", "550 5.1.1 Nobody here\r\n"
 
 
@@ -63,9 +67,10 @@ class Record:
 
 
 class Ways:
-    """What all connections share. `once`: recipients that were put off."""
+    """What all connections share. `once`: recipients that were put off. `chunking`: ports that offer it."""
 
-    def __init__(self, record: Record, seed: int, vanish: float) -> None:
+    def __init__(self, record: Record, seed: int, vanish: float, chunking: Collection[int]) -> None:
+        self.chunking = chunking
         self.record = record
         self.dice = random.Random(seed)
         self.vanish = vanish
@@ -86,6 +91,9 @@ class Connection(asyncio.Protocol):
         self._searched = 0
         self._body = False
         self._busy = False
+        self._gone = False
+        self._chunk: tuple[int, bool] | None = None
+        self._chunks = b""
         self._mail = ""
         self._rcpt: list[str] = []
 
@@ -95,16 +103,23 @@ class Connection(asyncio.Protocol):
         self._transport.write(b"220 proof ESMTP\r\n")
 
     def data_received(self, data: bytes) -> None:
+        if self._gone:
+            return
         self._buffer += data
         if not self._busy:
             self._work()
 
     def _work(self) -> None:
         out = list[str]()
-        while not self._busy and (self._content() if self._body else self._command(out)):
+        while not self._busy and self._step(out):
             pass
         if out:
             self._transport.write("".join(out).encode("utf-8", "surrogateescape"))
+
+    def _step(self, out: list[str]) -> bool:
+        if self._chunk is not None:
+            return self._octets(out, *self._chunk)
+        return self._content() if self._body else self._command(out)
 
     def _command(self, out: list[str]) -> bool:
         end = self._buffer.find(b"\r\n")
@@ -118,15 +133,20 @@ class Connection(asyncio.Protocol):
     def _answer(self, line: str) -> str:
         verb = line[:4].upper()
         if verb == "EHLO":
-            return EHLO
+            return EHLO.replace("\n", "\n" + CHUNKING, 1) if self._port in self._ways.chunking else EHLO
         if verb == "MAIL":
-            self._mail, self._rcpt = line, []
-        elif verb == "RCPT":
+            self._mail, self._rcpt, self._chunks = line, [], b""
+            return MAIL
+        if verb == "BDAT":
+            words = line.split()
+            self._chunk = int(words[1]), words[2:] == ["LAST"]
+            return ""
+        if verb == "RCPT":
             return self._recipient(line)
-        elif verb == "DATA":
+        if verb == "DATA":
             return self._data()
-        elif verb == "RSET":
-            self._rcpt = []
+        if verb == "RSET":
+            self._rcpt, self._chunks = [], b""
         elif verb == "QUIT":
             self._transport.write(b"221 2.0.0 Bye\r\n")
             self._transport.close()
@@ -141,11 +161,11 @@ class Connection(asyncio.Protocol):
             self._ways.once.add(local)
             return LATER
         self._rcpt.append(line)
-        return OK
+        return RCPT
 
     def _data(self) -> str:
         if not self._rcpt:
-            return "554 5.5.1 No valid recipients\r\n"
+            return NOBODY
         self._body = True
         self._buffer[:0] = b"\r\n"  # so that the end of an empty content is found as well
         self._searched = 0
@@ -158,10 +178,36 @@ class Connection(asyncio.Protocol):
             return False
         content = bytes(self._buffer[: end + 2]).replace(b"\r\n.", b"\r\n")[2:]
         del self._buffer[: end + len(END)]
-        self._body, self._busy = False, True
-        answer = None if self._ways.dice.random() < self._ways.vanish else TAKEN
-        self._ways.record.write(self._line(content, answer), lambda: self._reply(answer))
+        self._body = False
+        self._take(content, self._transport.abort)
         return False
+
+    def _octets(self, out: list[str], size: int, last: bool) -> bool:
+        """BDAT (RFC 3030): they are read also where they are refused."""
+        if len(self._buffer) < size:
+            return False
+        self._chunk = None
+        self._chunks += self._buffer[:size]
+        del self._buffer[:size]
+        if not self._rcpt:
+            out.append(NOBODY)
+        elif last:
+            self._take(self._chunks, self._leave)
+        else:
+            out.append(OK)
+        return True
+
+    def _take(self, content: bytes, vanish: Callable[[], None]) -> None:
+        self._busy = True
+        answer = None if self._ways.dice.random() < self._ways.vanish else TAKEN
+        self._ways.record.write(self._line(content, answer), lambda: self._reply(answer, vanish))
+
+    def _leave(self) -> None:
+        """What is on the wire behind it must not make an RST of the end: that could swallow what was answered before,
+        and an answer that nobody could hear would be on record as one."""
+        self._gone = True
+        self._buffer.clear()
+        self._transport.write_eof()
 
     def _line(self, content: bytes, answer: str | None) -> str:
         mark = content.find(b"\r\n" + MARK) + 2
@@ -177,21 +223,22 @@ class Connection(asyncio.Protocol):
             "sha256": hashlib.sha256(memoryview(content)[0 if whole or mark == 1 else mark :]).hexdigest(),
             "content": base64.b64encode(content).decode() if whole and len(content) <= SMALL else None,
             "answered": answer and answer.strip(),
+            "chunked": bool(self._chunks),
         }
         self._rcpt = []
         return json.dumps(line) + "\n"
 
-    def _reply(self, answer: str | None) -> None:
+    def _reply(self, answer: str | None, vanish: Callable[[], None]) -> None:
         self._busy = False
         if answer is None:
-            self._transport.abort()
+            vanish()
         elif not self._transport.is_closing():
             self._transport.write(answer.encode())
             self._work()
 
 
 async def serve(options: argparse.Namespace) -> None:
-    ways = Ways(Record(options.record), options.seed, options.vanish)
+    ways = Ways(Record(options.record), options.seed, options.vanish, frozenset(options.port[::2]))
     for port in options.port:
         made = partial(Connection, ways, port)
         await asyncio.get_running_loop().create_server(made, "127.0.0.1", port, backlog=512)
