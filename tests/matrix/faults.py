@@ -10,7 +10,7 @@ import contextlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from clients import smtp, submit
 from matrix.fault_table import ACCOUNT, HOST, Fate, expected, follows
 from relay_process import Config, Relay, provider
 
-from relay.testing.upstream import Script, ScriptedUpstream, Upstreams
+from relay.testing.upstream import OFFERS, Script, ScriptedUpstream, Upstreams
 
 PATIENCE = {"connect": 3, "command": 3, "data": 3}
 SLOW = {"slow": 0.3, "too_slow": 6.0, "drip": 0.3, "idle": 0.2}
@@ -63,11 +63,12 @@ class Cell:
         return "\r\n".join(lines).encode() + (fill * (LARGE // len(fill))).encode() * (self.phase == "body")
 
 
-def script(phase: str, action: str, tls: str) -> Script:
+def script(phase: str, action: str, tls: str, more: Sequence[str] = ()) -> Script:
     """The first connection fails, later ones are as usual. For RSET to be said at all, a and b have to be refused."""
     place = "body@50%" if phase == "body" else phase
     refused = {f"{who}@*": "550 5.1.1 scripted: nobody" for who in WHO} if phase == "rset" else {}
-    return Script(connections=[{place: [action]}], recipients=refused, auth=("PLAIN",), tls=tls, **SLOW)
+    offers = (*OFFERS, *more)
+    return Script(connections=[{place: [action]}], recipients=refused, auth=("PLAIN",), tls=tls, offers=offers, **SLOW)
 
 
 class Campaign:

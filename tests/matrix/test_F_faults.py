@@ -1,5 +1,7 @@
 """Hazard F: 17 phases x 24 actions of a failing provider, in clear, STARTTLS and implicit TLS; each ends as stated.
 
+In clear also of one that offers CHUNKING, which changes nothing of it; what is in flight then is in test_F_chunking.py.
+
 All cells of a test happen to one relay at the same time. What must come of each is in fault_table.py.
 """
 
@@ -30,12 +32,13 @@ def test_F_the_table_states_all_408_cells() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("group", GROUPS)
-@pytest.mark.parametrize("tls", WITHOUT)
+@pytest.mark.parametrize(("tls", "more"), [*((tls, ()) for tls in WITHOUT), ("none", ("CHUNKING",))])
 def test_F_every_fault_ends_as_stated(
     relay: Callable[..., Relay],
     upstreams: Callable[..., Upstreams],
     certificate: Certificate,
     tls: str,
+    more: tuple[str, ...],
     group: str,
 ) -> None:
     """Slow: some faults are that the provider is."""
@@ -43,7 +46,7 @@ def test_F_every_fault_ends_as_stated(
     context.load_cert_chain(certificate.cert, certificate.key)
     every = upstreams([])
     cells = [
-        Cell(phase, action, every.add(script(phase, action, tls), context=None if tls == "none" else context))
+        Cell(phase, action, every.add(script(phase, action, tls, more), context=None if tls == "none" else context))
         for phase in GROUPS[group]
         if phase not in WITHOUT[tls]
         for action in ACTIONS

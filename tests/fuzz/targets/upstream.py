@@ -14,6 +14,7 @@ from fuzz.reading import Reading, pieces
 from fuzz.targets.replies import reference as read_replies
 
 from relay.model import DeliveryOutcome, Fault, Limits, Phase, Provider, Reply, Shipment, Verdict
+from relay.smtp.data import unstuff
 from relay.smtp.offer import Offer
 from relay.testing.mail import shipment_to
 from relay.upstream.causes import Failure
@@ -26,13 +27,17 @@ LONGEST = 600
 WORDS = (
     b"250 2.0.0 Ok\r\n", b"354 go\r\n", b"421 4.3.2 bye\r\n", b"450 4.2.1 later\r\n", b"550 5.1.1 no\r\n",
     b"452 4.5.3 too many\r\n", b"250-a\r\n250 b\r\n", b"220 x\r\n", b"334 \r\n", b"250\n", b"\x1e", b"\x1f", b"25",
+    b"250 2.1.0 a\r\n250 2.1.5 b\r\n354 c\r\n\x1f250 2.0.0 d\r\n", b"250 2.1.0 a\r\n", b"250 2.1.5 b\r\n",
+    b"250 2.1.0 a\r\n250 2.1.5 b\r\n250 2.0.0 c\r\n250 2.0.0 d\r\n",
     b"250 a\r\n250 b\r\n354 c\r\n", b"\x1f250 d\r\n", b"503 5.5.1 sequence\r\n", b"554 5.5.1 no valid recipients\r\n",
 )  # fmt: skip
 
 CONNECTIONS = 4
 REFUSED = Failure(phase=Phase.CONNECT, reply=Reply(code=0, text="no more connections"))
 BODIES = (b"", b".dot\r\n", b"..\r\nx\r\n", b"x" * 70_000 + b"\r\n")
+SMALL = (*BODIES[:3], b"x\r\n...\r\n")  # what goes by BDAT
 FITS = {"MAIL": "245", "RCPT": "245", "DATA": "345", "DOT": "245", "VOID": "2345", "RSET": "2"}
+FITS |= {"CHUNK": "245", "LAST": "245"}
 
 loop = asyncio.new_event_loop()
 alarms = Alarms(loop)
@@ -61,6 +66,9 @@ class Wire(asyncio.Transport):
     def is_closing(self) -> bool:
         return self.closed
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Everything is taken at once."""
 
@@ -73,9 +81,13 @@ class Wire(asyncio.Transport):
 def run(data: bytes) -> None:
     reading = Reading(data)
     options, cut, stream = reading.byte(), reading.byte(), reading.rest()
-    shipments = [shipment(n, 1 + (options >> n & 1), bool(options & 64)) for n in range(1 + (options >> 2 & 3) % 3)]
-    contents = [content(n, BODIES[(options >> 4) + n & 3], one) for n, one in enumerate(shipments)]
-    wires, outcomes = loop.run_until_complete(talk(stream, cut, bool(options & 128), shipments, contents))
+    chunking, cut = cut >= 128, cut & 127
+    many = 1 + (options >> 2 & 3) % 3 + 4 * chunking
+    shipments = [shipment(n, 1 + (options >> n & 1), bool(options & 64)) for n in range(many)]
+    bodies = SMALL if chunking else BODIES
+    contents = [content(n, bodies[(options >> 4) + n & 3], one) for n, one in enumerate(shipments)]
+    offer = Offer(pipelining=bool(options & 128), chunking=chunking)
+    wires, outcomes = loop.run_until_complete(talk(stream, cut, offer, shipments, contents))
     alarms.raise_first()
     judge = Judge([b"".join(each.parts) for each in contents])
     for wire in wires:
@@ -88,9 +100,15 @@ def run(data: bytes) -> None:
 def judged(judge: Judge, n: int, found: tuple[DeliveryOutcome, ...]) -> None:
     for outcome in found:
         key = (n, outcome.recipient.address)
+        assert outcome.reply.text.isprintable()
+        if n in judge.chunked:
+            # What tells more than a code may be disbelieved, but no copy is forgotten, and none is made up.
+            known = {Verdict.ACCEPTED: key in judge.taken, Verdict.REJECTED: key not in judge.taken | judge.unknown}
+            assert outcome.fault is Fault.UNCERTAIN or known.get(outcome.verdict, key not in judge.taken), outcome
+            assert outcome.fault is Fault.UNCERTAIN or key not in judge.unknown, outcome
+            continue
         assert (outcome.verdict is Verdict.ACCEPTED) == (key in judge.taken), f"{key}: {outcome}"
         assert (outcome.fault is Fault.UNCERTAIN) == (key in judge.unknown), f"{key}: {outcome}"
-        assert outcome.reply.text.isprintable()
 
 
 def shipment(n: int, many: int, eight_bit: bool) -> Shipment:
@@ -105,7 +123,7 @@ def content(n: int, body: bytes, one: Shipment) -> Content:
 
 
 async def talk(
-    stream: bytes, cut: int, pipelining: bool, shipments: list[Shipment], contents: list[Content]
+    stream: bytes, cut: int, offer: Offer, shipments: list[Shipment], contents: list[Content]
 ) -> tuple[list[Wire], list[tuple[DeliveryOutcome, ...]]]:
     scripts = stream.split(b"\x1e")[:CONNECTIONS]
     wires: list[Wire] = []
@@ -114,7 +132,7 @@ async def talk(
         if len(wires) == len(scripts):
             return REFUSED
         wires.append(Wire())
-        return Connected(transport=wires[-1], offer=Offer(pipelining=pipelining))
+        return Connected(transport=wires[-1], offer=offer)
 
     pool = Pool(shipments[0].provider, connector, idle_seconds=30.0)
     jobs = [Job(one, each, loop.create_future()) for one, each in zip(shipments, contents, strict=True)]
@@ -153,12 +171,13 @@ class Judge:
     """Reads both sides of a connection in order and pairs replies with commands, knowing nothing of the relay's code.
 
     `taken`: (shipment, address) of which MAIL, RCPT, DATA and the dot were answered well, each in its place.
-    `unknown`: those whose dot went out and was never answered.
+    `unknown`: those whose dot went out and was never answered. `chunked`: shipments that were sent by BDAT.
     """
 
     def __init__(self, contents: list[bytes]) -> None:
         self.taken: set[tuple[int, str]] = set()
         self.unknown: set[tuple[int, str]] = set()
+        self.chunked: set[int] = set()
         self._contents = contents
 
     def hear(self, wire: Wire) -> None:
@@ -166,10 +185,13 @@ class Judge:
         self._said = b""
         self._replies = b""
         self._heard = 0
+        self._dismissed = False
+        self._refused: set[int] = set()
         self._shipment = -1
         self._good: dict[int, list[str]] = {}
         self._mail: set[int] = set()
         self._body = -1
+        self._chunks: dict[int, bytes] = {}
         self._dead = False
         for ours, data in wire.log:
             if ours:
@@ -181,6 +203,9 @@ class Judge:
         for verb, n, _ in self._asked:
             if verb == "DOT":
                 self.unknown |= {(n, address) for address in self._good.get(n, [])}
+            elif verb == "LAST" and not self._dismissed and n not in self._refused:
+                unheard = {(n, address) for verb, m, address in self._asked if verb == "RCPT" and m == n}
+                self.unknown |= unheard | {(n, address) for address in self._good.get(n, [])}
 
     def _commands(self, data: bytes) -> None:
         self._said += data
@@ -196,7 +221,20 @@ class Judge:
                 continue
             line, end, self._said = self._said.partition(b"\r\n")
             assert end, f"half a line: {line!r}"
-            self._command(line.decode())
+            if line.startswith(b"BDAT "):
+                self._chunk(line.split())
+            else:
+                self._command(line.decode())
+
+    def _chunk(self, words: list[bytes]) -> None:
+        n, size = self._shipment, int(words[1])
+        chunk, self._said = self._said[:size], self._said[size:]
+        assert len(chunk) == size, "a chunk and its content are one write"
+        self._chunks[n] = self._chunks.get(n, b"") + chunk
+        self._asked.append(("LAST" if words[2:] else "CHUNK", n, ""))
+        if words[2:]:
+            self.chunked.add(n)
+            assert self._chunks[n] == unstuff(self._contents[n]), "something else than the message"
 
     def _command(self, line: str) -> None:
         verb = line[:4]
@@ -227,14 +265,17 @@ class Judge:
         verb, n, address = self._asked.pop(0)
         if code == 421 or str(code)[0] not in FITS[verb]:
             self._dead = True
+            self._dismissed = code == 421
             if verb == "DOT" and code != 421:
                 self._asked.insert(0, (verb, n, address))  # that was no answer to it
-        elif verb == "MAIL" and code < 300:
+        elif verb == "MAIL" and code >= 400:
+            self._refused.add(n)
+        elif verb == "MAIL":
             self._mail.add(n)
             self._good[n] = []
         elif verb == "RCPT" and code < 300 and n in self._mail:
             self._good[n].append(address)
         elif verb == "DATA" and code < 400 and self._good.get(n):
             self._body = n
-        elif verb == "DOT" and code < 300:
-            self.taken |= {(n, address) for address in self._good[n]}
+        elif verb in ("DOT", "LAST") and code < 300:
+            self.taken |= {(n, address) for address in self._good.get(n, [])}
