@@ -47,8 +47,8 @@ class Script:
 
     `phases` counts turns over all connections; the n-th connection follows `connections[n]` first, and after the last
     of them all is as usual. `recipients`: address glob to what RCPT gets, the first that fits. `auth`: mechanisms
-    offered, any password passes. `offers` with "CHUNKING": BDAT is understood; each is a turn of "data", the last one of a
-    message goes on to "body" and "dot" (see `actions`). Raises ScriptError.
+    offered, any password passes. `offers` with "CHUNKING": BDAT is understood; each is a turn of "data", the last one
+    of a message goes on to "body" and "dot" (see `actions`). Raises ScriptError.
     """
 
     phases: Phases = field(default_factory=dict)
