@@ -13,11 +13,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench import document
 from bench.machine import UNFIT, file_system, machine
-from bench.process import ROOT
+from bench.process import ROOT, busy
 from bench.results import Figure, against, load, merged, save, table
 from bench.rig import Bench
 from bench.rows import ORDER, ROWS
@@ -25,6 +26,7 @@ from bench.waiting import Failed, program
 
 RESULTS = ROOT / "bench" / "results"
 COMMITTED = RESULTS / "full.json"
+QUIET = 0.1
 PROGRAMS = ("master", "smtp-source", "smtp-sink", "postconf")
 
 
@@ -65,6 +67,10 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
+def with_note(figure: Figure, others: float) -> Figure:
+    return replace(figure, notes=figure.notes | {"used by others before": round(others, 2)})
+
+
 def measure(
     bench: Bench, wanted: Sequence[str], keep: Callable[[list[Figure]], None]
 ) -> tuple[list[Figure], list[str]]:
@@ -72,8 +78,11 @@ def measure(
     figures: list[Figure] = []
     failed = []
     for name in wanted:
+        others = busy(2.0)
+        if others > QUIET:
+            say(f"row {name}: others use {others:.0%} of the processors, so its figures say little")
         try:
-            found = ROWS[name](bench)
+            found = [with_note(figure, others) for figure in ROWS[name](bench)]
         except (Failed, OSError, subprocess.SubprocessError) as error:
             say(f"row {name} FAILED: {error}")
             failed.append(name)

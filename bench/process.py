@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,20 @@ def tree(pid: int) -> dict[int, Stat]:
         found |= below
         grown = bool(below)
     return found
+
+
+def busy(seconds: float) -> float:
+    """Share of all processors that was in use meanwhile, by whomever."""
+    before = _processors()
+    time.sleep(seconds)
+    idle, every = (after - was for after, was in zip(_processors(), before, strict=True))
+    return 1 - idle / every if every else 0.0
+
+
+def _processors() -> tuple[int, int]:
+    """Ticks idle or waiting for a disk, and all."""
+    ticks = [int(each) for each in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
 
 
 def resident(pid: int) -> float:
