@@ -90,6 +90,8 @@ def taken(line: dict[str, Any]) -> Taken:
         recipients=tuple(path_of(command) for command in line["rcpt"]),
         sha256=line["sha256"],
         answered=line["answered"],
+        named=tuple(line["named"]),
+        front=None if line["front"] is None else base64.b64decode(line["front"]),
         content=None if content is None else base64.b64decode(content),
     )
 

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import socket
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -32,6 +33,8 @@ SMALL = 1024
 
 END = b"\r\n.\r\n"
 CHUNKING = "250-CHUNKING\r\n"
+NAMED = re.compile(r"(?m)^Final-Recipient: rfc822; ?([^\r\n]+)")
+"""Whom a bounce speaks of (RFC 3464)."""
 EHLO = f"250-proof\r\n250-PIPELINING\r\n250-SIZE {SIZE}\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES\r\n"
 OK, TAKEN = "250 2.0.0 Ok\r\n", "250 2.0.0 Ok: taken\r\n"
 MAIL, RCPT = "250 2.1.0 Ok\r\n", "250 2.1.5 Ok\r\n"
@@ -212,6 +215,7 @@ class Connection(asyncio.Protocol):
     def _line(self, content: bytes, answer: str | None) -> str:
         mark = content.find(b"\r\n" + MARK) + 2
         whole = mark == 1 and not content.startswith(MARK)
+        nobody = self._mail[10:12] == "<>"
         line = {
             "at": time.time(),
             "opened": self._opened,
@@ -222,6 +226,8 @@ class Connection(asyncio.Protocol):
             "size": len(content),
             "sha256": hashlib.sha256(memoryview(content)[0 if whole or mark == 1 else mark :]).hexdigest(),
             "content": base64.b64encode(content).decode() if whole and len(content) <= SMALL else None,
+            "front": None if nobody or whole else base64.b64encode(content[: 0 if mark == 1 else mark]).decode(),
+            "named": NAMED.findall(content.decode("latin-1")) if nobody else [],
             "answered": answer and answer.strip(),
             "chunked": bool(self._chunks),
         }

@@ -5,6 +5,7 @@ Every campaign of this folder ends with `judge`. It is a pure function: no files
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -15,6 +16,11 @@ from itertools import pairwise
 SETTLES_WITHIN = 5.0
 """Seconds. A relay that takes longer to record a 250 is not excused by a kill: it would be excused for ever."""
 
+
+OURS = re.compile(
+    rb"Received: from [^\r\n]+\r\n(?:\t[^\r\n]+\r\n)+(?:Message-ID: <[^\r\n]+>\r\n)?(?:Date: [^\r\n]+\r\n)?(?:\r\n)?"
+)
+"""What may stand in front of what was sent."""
 
 UNDER_WAY = 200
 """Transactions that one kill may excuse: more than the connections of a scene can have in flight and unrecorded.
@@ -65,7 +71,8 @@ class Sent:
 class Taken:
     """One transaction an upstream recorded on its disk before it answered. `answered`: None when it vanished instead.
 
-    `opened`, `at`: unix seconds of the connection's accept and of the dot.
+    `opened`, `at`: unix seconds of the connection's accept and of the dot. `named`: whom a bounce says to have failed.
+    `front`: what stood in front of the mark.
     """
 
     port: int
@@ -76,6 +83,8 @@ class Taken:
     sha256: str
     answered: str | None
     content: bytes | None = None
+    named: tuple[str, ...] = ()
+    front: bytes | None = None
 
     @property
     def granted(self) -> bool:
@@ -258,8 +267,10 @@ def _altered(taken: Taken, recipient: str, message: Sent, law: Law) -> list[Faul
 
 def _same_bytes(taken: Taken, message: Sent) -> bool:
     if message.content is None:
-        return taken.sha256 == message.sha256
-    return taken.content is not None and taken.content.endswith(message.content)
+        return taken.sha256 == message.sha256 and (taken.front is None or OURS.fullmatch(taken.front) is not None)
+    if taken.content is None or not taken.content.endswith(message.content):
+        return False
+    return OURS.fullmatch(taken.content[: len(taken.content) - len(message.content)]) is not None
 
 
 def _missing_or_ghost(recipient: str, message: Sent, came: Sequence[Taken], law: Law) -> list[Fault]:

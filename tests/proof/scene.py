@@ -218,12 +218,18 @@ class Scene:
 
 def untold(sent: Sequence[Sent], received: Sequence[Taken], dead: Collection[str]) -> tuple[Fault, ...]:
     """Dead-lettered in the record only: its sender was never told."""
-    told = {recipient for each in received if not each.sender and each.granted for recipient in each.recipients}
+    told = {
+        (recipient, about)
+        for each in received
+        if not each.sender and each.granted
+        for recipient in each.recipients
+        for about in each.named
+    }
     return tuple(
         Fault(Kind.LOST, each.id, recipient, "failed, and its sender never heard of it")
         for each in sent
         for recipient in each.recipients
-        if recipient in dead and each.sender and each.sender not in told
+        if recipient in dead and each.sender and (each.sender, recipient) not in told
     )
 
 

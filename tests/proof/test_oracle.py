@@ -119,10 +119,21 @@ def test_other_bytes_are_corrupt() -> None:
     assert kinds(replace(TO_A, sha256="abd"), TO_B) == [Kind.CORRUPT]
 
 
+FRONT = b"Received: from app.test ([127.0.0.1])\r\n\tby us;\r\n\tSat, 21 Nov 2026 10:00:00 +0000\r\nDate: x\r\n"
+
+
+@pytest.mark.parametrize("front", [b"", b"X: y\r\n" + FRONT, FRONT * 2, FRONT + b"X: y\r\n", FRONT[:-2]])
+def test_something_else_than_our_headers_in_front_is_corrupt(front: bytes) -> None:
+    assert kinds(replace(TO_A, front=FRONT), TO_B) == []
+    assert kinds(replace(TO_A, front=front), TO_B) == [Kind.CORRUPT]
+    small = replace(SENT, recipients=("m1-0@a.test",), content=b"x\r\n")
+    assert kinds(replace(TO_A, content=front + b"x\r\n"), sent=small) == [Kind.CORRUPT]
+
+
 def test_content_without_a_mark_is_compared_behind_our_headers() -> None:
     small = replace(SENT, recipients=("m1-0@a.test",), content=b"no headers\r\n")
-    assert kinds(replace(TO_A, content=b"Received: by us\r\n\r\nno headers\r\n"), sent=small) == []
-    assert kinds(replace(TO_A, content=b"Received: by us\r\n\r\nno header\r\n"), sent=small) == [Kind.CORRUPT]
+    assert kinds(replace(TO_A, content=FRONT + b"\r\nno headers\r\n"), sent=small) == []
+    assert kinds(replace(TO_A, content=FRONT + b"\r\nno header\r\n"), sent=small) == [Kind.CORRUPT]
     assert kinds(TO_A, sent=small) == [Kind.CORRUPT]
 
 

@@ -10,7 +10,16 @@ from proof.oracle import Kind, Outcome, Sent, Taken
 from proof.scene import unprovoked, untold
 
 SENT = Sent("m1", "m1@app.test", ("m1-0-hard@a.test", "m1-1@b.test"), "abc", Outcome.ACKED, 10.0, 11.0)
-BOUNCE = Taken(port=1, opened=12.0, at=13.0, sender="", recipients=("m1@app.test",), sha256="", answered="250 ok")
+BOUNCE = Taken(
+    port=1,
+    opened=12.0,
+    at=13.0,
+    sender="",
+    recipients=("m1@app.test",),
+    sha256="",
+    answered="250 ok",
+    named=("m1-0-hard@a.test",),
+)
 HARDS = {"m1-0-hard@a.test"}
 
 
@@ -18,6 +27,7 @@ def test_a_failure_its_sender_never_heard_of_is_a_loss() -> None:
     assert [fault.kind for fault in untold([SENT], [], HARDS)] == [Kind.LOST]
     assert [fault.kind for fault in untold([SENT], [replace(BOUNCE, answered="550 no")], HARDS)] == [Kind.LOST]
     assert untold([SENT], [BOUNCE], HARDS) == ()
+    assert [fault.kind for fault in untold([SENT], [replace(BOUNCE, named=())], HARDS)] == [Kind.LOST], "of another"
     assert untold([replace(SENT, sender="")], [], HARDS) == (), "nobody is told about mail from nobody (RFC 5321 6.1)"
 
 
