@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bench import document
 from bench.machine import UNFIT, file_system, machine
-from bench.process import ROOT, busy
+from bench.process import ROOT, Others
 from bench.results import Figure, against, load, merged, save, table
 from bench.rig import Bench
 from bench.rows import ORDER, ROWS
@@ -68,7 +68,7 @@ def say(text: str) -> None:
 
 
 def with_note(figure: Figure, others: float) -> Figure:
-    return replace(figure, notes=figure.notes | {"used by others before": round(others, 2)})
+    return replace(figure, notes=figure.notes | {"used by others": round(others, 2)})
 
 
 def measure(
@@ -78,15 +78,17 @@ def measure(
     figures: list[Figure] = []
     failed = []
     for name in wanted:
-        others = busy(2.0)
-        if others > QUIET:
-            say(f"row {name}: others use {others:.0%} of the processors, so its figures say little")
+        others = Others()
         try:
-            found = [with_note(figure, others) for figure in ROWS[name](bench)]
+            found = ROWS[name](bench)
         except (Failed, OSError, subprocess.SubprocessError) as error:
             say(f"row {name} FAILED: {error}")
             failed.append(name)
             continue
+        share = others.share()
+        if share > QUIET:
+            say(f"row {name}: others used {share:.0%} of the processors meanwhile, so its figures say little")
+        found = [with_note(figure, share) for figure in found]
         keep(found)
         figures += found
     return figures, failed

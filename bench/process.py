@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,18 +88,23 @@ def tree(pid: int) -> dict[int, Stat]:
     return found
 
 
-def busy(seconds: float) -> float:
-    """Share of all processors that was in use meanwhile, by whomever."""
-    before = _processors()
-    time.sleep(seconds)
-    idle, every = (after - was for after, was in zip(_processors(), before, strict=True))
-    return 1 - idle / every if every else 0.0
+class Others:
+    """What everybody else uses of the processors, from when this is made until `share` is asked."""
+
+    def __init__(self) -> None:
+        self._before = _processors()
+
+    def share(self) -> float:
+        """Of all processors; the kernel's own threads are among the others."""
+        ours, idle, every = (after - was for after, was in zip(_processors(), self._before, strict=True))
+        return max(0.0, 1 - (ours + idle) / every) if every else 0.0
 
 
-def _processors() -> tuple[int, int]:
-    """Ticks idle or waiting for a disk, and all."""
+def _processors() -> tuple[float, float, float]:
+    """Seconds: of this process and all it started, idle or waiting for a disk, and all there are."""
     ticks = [int(each) for each in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    return ticks[3] + ticks[4], sum(ticks)
+    ours = sum(one.seconds for one in tree(os.getpid()).values())
+    return ours, (ticks[3] + ticks[4]) / TICK, sum(ticks) / TICK
 
 
 def resident(pid: int) -> float:
