@@ -26,7 +26,7 @@ from bench.waiting import Failed, program
 
 RESULTS = ROOT / "bench" / "results"
 COMMITTED = RESULTS / "full.json"
-QUIET = 0.1
+QUIET = 0.12
 PROGRAMS = ("master", "smtp-source", "smtp-sink", "postconf")
 
 

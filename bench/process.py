@@ -19,7 +19,12 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Child:
-    """One process, in a group of its own: Ctrl-C is ours to answer, and Postfix ends all of its group."""
+    """One process, in a group of its own: Ctrl-C is ours to answer, and Postfix ends all of its group.
+
+    `orphaned`: CPU seconds of processes below all that ended, which nobody waited for: Postfix's daemons.
+    """
+
+    orphaned = 0.0
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -46,12 +51,15 @@ class Child:
         process, self._process = self._process, None
         if process is None:
             return
+        below = sum(one.seconds for one in tree(process.pid).values())
+        before = _own_seconds()
         process.terminate()
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        Child.orphaned += max(0.0, below - (_own_seconds() - before))
 
     def cpu_seconds(self) -> float:
         """Of the process and all below it, since each began."""
@@ -100,11 +108,17 @@ class Others:
         return max(0.0, 1 - (ours + idle) / every) if every else 0.0
 
 
+def _own_seconds() -> float:
+    """Of this process and of those it waited for."""
+    one = stat(os.getpid())
+    return one.seconds if one else 0.0
+
+
 def _processors() -> tuple[float, float, float]:
     """Seconds: of this process and all it started, idle or waiting for a disk, and all there are."""
     ticks = [int(each) for each in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     ours = sum(one.seconds for one in tree(os.getpid()).values())
-    return ours, (ticks[3] + ticks[4]) / TICK, sum(ticks) / TICK
+    return ours + Child.orphaned, (ticks[3] + ticks[4]) / TICK, sum(ticks) / TICK
 
 
 def resident(pid: int) -> float:
