@@ -20,8 +20,8 @@ CREDENTIALS = base64.b64encode(f"\0{USER}\0{PASSWORD}".encode())
 END = b"\r\n.\r\n"
 OK = b"250 2.0.0 Ok\r\n"
 REPLIES = {
-    b"MAIL": OK,
-    b"RCPT": OK,
+    b"MAIL": b"250 2.1.0 Ok\r\n",
+    b"RCPT": b"250 2.1.5 Ok\r\n",
     b"RSET": OK,
     b"NOOP": OK,
     b"DATA": b"354 Go ahead\r\n",
