@@ -196,8 +196,13 @@ class Traced:
         load.stop()
 
     def _until_killed_or_drained(self) -> None:
-        scene = self.scene
-        until(lambda: not scene.relay.running or not ended.waiting(scene.database), 60, "it is killed, or owes nothing")
+        relay = self.scene.relay
+        until(lambda: not relay.running or self._drained(), 60, "it is killed, or owes nothing")
+
+    def _drained(self) -> bool:
+        """Bodies are removed behind the last settlement, by calls that are to be counted, too."""
+        bodies = self.scene.spool / f"{self.scene.database.name}.bodies"
+        return not ended.waiting(self.scene.database) and not any(each.is_file() for each in bodies.rglob("*"))
 
     def _was_killed(self, what: str, *, empty: bool = False) -> bool:
         """If it was not, it is ended as usual; that, too, makes calls."""
