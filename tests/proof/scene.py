@@ -6,9 +6,11 @@ It decides nothing about right and wrong: `oracle` does.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -254,6 +256,14 @@ class Player(Relay):
     def command(self, *arguments: str, powerless: bool = False) -> list[str]:
         usual = super().command(*arguments, powerless=powerless)
         return [*self._program, *arguments] if self._program else usual
+
+    def stop(self) -> None:
+        """A wrapper that is ended alone lets go of the relay, which then runs on."""
+        if self._process is not None and self.alive:
+            os.kill(self.innermost, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(15)
+        super().stop()
 
     @property
     def alive(self) -> bool:
