@@ -13,11 +13,12 @@ from bench.picture import picture
 from bench.results import Figure, table
 
 BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
+PICTURE = "![How many times Postfix the relay is, row by row](performance.svg)"
 
 
 def measured(figures: Sequence[Figure], about: Mapping[str, Any]) -> str:
     facts = ", ".join(f"{name} {value}" for name, value in about.items())
-    return f"{BEGIN}\n{table(figures)}\n\nMedian (smallest–largest) of the rounds. On: {facts}.\n{END}"
+    return f"{BEGIN}\n{PICTURE}\n\n{table(figures)}\n\nMedian (smallest–largest) of the rounds. On: {facts}.\n{END}"
 
 
 def replaced(text: str, figures: Sequence[Figure], about: Mapping[str, Any]) -> str:
