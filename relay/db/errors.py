@@ -52,6 +52,12 @@ def trouble(error: BaseException) -> Trouble:
             return Trouble.OWN
 
 
+def named(error: BaseException) -> str:
+    """What SQLite says, with the code that tells which call it was: its texts are few."""
+    code = apsw.mapping_extended_result_codes.get(getattr(error, "extendedresult", 0))
+    return f"{error} ({code})" if code else str(error)
+
+
 def is_unreadable(error: BaseException) -> bool:
     """True when a page is not as SQLite wrote it, or the disk does not give it back."""
     if isinstance(error, apsw.IOError):

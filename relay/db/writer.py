@@ -21,7 +21,7 @@ import apsw
 
 from relay.db.changes import LARGEST, Change, apply
 from relay.db.connection import pragma, unusable
-from relay.db.errors import StorageFailed, StorageFull, Trouble, is_unreadable, trouble
+from relay.db.errors import StorageFailed, StorageFull, Trouble, is_unreadable, named, trouble
 from relay.events import Committed, Observer, SpoolFailed
 
 Task = Callable[[apsw.Connection], Any]
@@ -191,7 +191,7 @@ class Writer:
         return True
 
     def _latch(self, error: Exception) -> None:
-        self.failure = f"the spool's disk failed: {error}; repair the disk, then restart the relay"
+        self.failure = f"the spool's disk failed: {named(error)}; repair the disk, then restart the relay"
         with contextlib.suppress(apsw.Error, OSError):
             disown(self._connection)
         self._tell(self._observe, SpoolFailed(error=self.failure))
@@ -207,11 +207,12 @@ class Writer:
         self._checkpointed = self._written()
         try:
             checkpoint(self._connection)
-        except apsw.FullError:
+        except apsw.Error as error:
+            if trouble(error) is not Trouble.FULL:
+                self._latch(error)
+                return
             # No room to copy the log: it keeps everything, grows, and is tried again after the next commit.
             self._checkpointed -= CHECKPOINT_PAGES + 1
-        except apsw.Error as error:
-            self._latch(error)
 
 
 def checkpoint(connection: apsw.Connection) -> None:
