@@ -107,12 +107,12 @@ def test_postfix_stopped_and_started_loses_nothing(relay: MAKE, postfix: Callabl
         circuit={"failures": 2, "open": "1s", "max_open": "2s"},
         retry={"first": "2s"},
     ).start()
-    send(one.door, ["before@example.com"], letter())
-    upstream.wait_for("before@example.com")
+    before = send(one.door, ["before@example.com"], letter())
+    one.wait_for_states(before, before="accepted")  # in its mailbox it can be sooner than Postfix says so
     upstream.stop()
     for number in range(10):
         assert swaks(one.door, [f"r{number}@example.com"]).returncode == 0
     upstream.start()
     for number in range(10):
         upstream.wait_for(f"r{number}@example.com", seconds=20)
-    assert len(upstream.delivered()) == 11
+    assert len(upstream.delivered()) == 11, sorted(mail.recipient for mail in upstream.delivered())
