@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
-from hypothesis import HealthCheck, settings
+from fuzz.walking import walk
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -16,7 +16,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from relay.delivery.attempt import Attempt, Park, Send
@@ -204,13 +203,7 @@ def answer(send: Send, recipient: Recipient, kind: str) -> DeliveryOutcome:
 
 
 def test_places_and_reservations_come_back_and_nothing_starves() -> None:
-    run_state_machine_as_test(
-        Worker,
-        settings=settings(
-            max_examples=150, stateful_step_count=40, deadline=None, database=None, derandomize=True,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )  # fmt: skip
+    walk(Worker, walks=150, steps=40)
 
 
 def test_reservations_that_ended_count_once() -> None:

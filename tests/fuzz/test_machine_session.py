@@ -10,7 +10,7 @@ from base64 import b64encode
 
 from fuzz.reading import pieces
 from fuzz.sessions import USER, OneClient
-from hypothesis import HealthCheck, settings
+from fuzz.walking import walk
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -18,7 +18,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from relay.testing.fakes import FakeIntake
@@ -199,10 +198,4 @@ class Dialog(RuleBasedStateMachine):
 
 
 def test_a_session_says_what_the_model_says() -> None:
-    run_state_machine_as_test(
-        Dialog,
-        settings=settings(
-            max_examples=200, stateful_step_count=40, deadline=None, database=None, derandomize=True,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )  # fmt: skip
+    walk(Dialog, walks=200, steps=40)

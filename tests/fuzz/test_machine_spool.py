@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fuzz.queues import MEMORY
-from hypothesis import HealthCheck, settings
+from fuzz.walking import walk
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -22,7 +22,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from relay.model import (
@@ -215,10 +214,4 @@ def settlement(lease: Lease, fates: dict[str, str], now: float) -> Settlement:
 
 
 def test_the_spool_on_disk_is_the_one_in_memory() -> None:
-    run_state_machine_as_test(
-        TwoSpools,
-        settings=settings(
-            max_examples=30, stateful_step_count=25, deadline=None, database=None, derandomize=True,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )  # fmt: skip
+    walk(TwoSpools, walks=30, steps=25)
