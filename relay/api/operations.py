@@ -13,7 +13,7 @@ from typing import Any
 
 from relay.api.problem import Refusal
 from relay.api.views import acted_json, message_json, page_json, stats_json
-from relay.config.types import seconds
+from relay.config.units import seconds
 from relay.model import ENDED, State
 from relay.ports import Clock, Desk, Explain, Filter
 

@@ -40,7 +40,7 @@ def explain(
 
 
 def _bytes(size: str) -> int:
-    from relay.config.types import octets
+    from relay.config.units import octets
 
     try:
         return octets(size)

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from relay.config import build
+from relay.config.listen import is_loopback
 from relay.config.presets import PRESETS
 from relay.config.schema import Config, Listener, Provider, Route, User
-from relay.config.types import is_loopback
 from relay.config.words import did_you_mean
 
 Finding = tuple[tuple[str | int, ...], str]
