@@ -7,23 +7,21 @@ No event carries a secret, a subject or content.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from relay.model import DeliveryOutcome, MessageId, Reply, Source
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionOpened:
+class ConnectionOpened(Struct, frozen=True, kw_only=True):
     listener: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionClosed:
+class ConnectionClosed(Struct, frozen=True, kw_only=True):
     listener: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandRejected:
+class CommandRejected(Struct, frozen=True, kw_only=True):
     """A client was refused something. `reason` is one of a fixed, small set of words (it becomes a metric label)."""
 
     listener: str
@@ -32,8 +30,7 @@ class CommandRejected:
     reply: Reply
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageAccepted:
+class MessageAccepted(Struct, frozen=True, kw_only=True):
     """A message is on stable storage. `seconds`: from its MAIL command (or request) to that moment."""
 
     message: MessageId
@@ -45,8 +42,7 @@ class MessageAccepted:
     captured: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptEnded:
+class AttemptEnded(Struct, frozen=True, kw_only=True):
     """One transaction with one provider is over. `seconds`: its length; `delay`: since the message was accepted."""
 
     message: MessageId
@@ -57,8 +53,7 @@ class AttemptEnded:
     delay: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailedOver:
+class FailedOver(Struct, frozen=True, kw_only=True):
     """A provider was chosen although one ordered before it exists, because that one failed or is out."""
 
     message: MessageId
@@ -67,8 +62,7 @@ class FailedOver:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageParked:
+class MessageParked(Struct, frozen=True, kw_only=True):
     """A message waits because no provider is usable, or for an operator. Once per park, with the reason."""
 
     message: MessageId
@@ -76,16 +70,14 @@ class MessageParked:
     until: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageEnded:
+class MessageEnded(Struct, frozen=True, kw_only=True):
     """The last recipient of a message left the queue. `state`: as in model.State."""
 
     message: MessageId
     state: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoticeQueued:
+class NoticeQueued(Struct, frozen=True, kw_only=True):
     """A bounce, a delay warning or a relayed report was queued about a message. `kind`: bounce | delay | relayed."""
 
     message: MessageId
@@ -93,16 +85,14 @@ class NoticeQueued:
     kind: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoticeFailed:
+class NoticeFailed(Struct, frozen=True, kw_only=True):
     """A notice could not be delivered. It makes no notice of its own (hazard E2), so people must hear of it."""
 
     notice: MessageId
     reply: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntryCrashed:
+class EntryCrashed(Struct, frozen=True, kw_only=True):
     """An exception while an entry was handled: a bug. Of `error` only class and place may be shown, never its text."""
 
     message: MessageId
@@ -110,8 +100,7 @@ class EntryCrashed:
     held: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CircuitChanged:
+class CircuitChanged(Struct, frozen=True, kw_only=True):
     """`state`: closed | open | half_open. `reply`: what opened it."""
 
     provider: str
@@ -120,8 +109,7 @@ class CircuitChanged:
     until: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderSuspended:
+class ProviderSuspended(Struct, frozen=True, kw_only=True):
     """The provider refuses our account. No mail until it is repaired; nothing bounces. Next probe at `until`."""
 
     provider: str
@@ -129,28 +117,24 @@ class ProviderSuspended:
     until: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderRecovered:
+class ProviderRecovered(Struct, frozen=True, kw_only=True):
     provider: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Committed:
+class Committed(Struct, frozen=True, kw_only=True):
     """The spool made one transaction of `operations` durable in `seconds`."""
 
     operations: int
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpoolFailed:
+class SpoolFailed(Struct, frozen=True, kw_only=True):
     """Storage failed and the spool no longer accepts (hazard G5). `error` names cause and fix."""
 
     error: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigurationReloaded:
+class ConfigurationReloaded(Struct, frozen=True, kw_only=True):
     """`errors` empty: in force. `restart`: names of settings that changed but need a restart."""
 
     errors: tuple[str, ...] = ()

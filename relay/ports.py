@@ -6,8 +6,9 @@ Each room asks for the narrowest port it needs; `app` hands in what implements i
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from relay.model import (
     Appetite,
@@ -121,8 +122,7 @@ class Transport(Protocol):
 # The desk: people looking at the queue and acting on it.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
+class Filter(Struct, frozen=True, kw_only=True):
     """Which messages. "" and None mean any. Addresses are globs without regard to case; `older`: received before."""
 
     id: str = ""
@@ -134,8 +134,7 @@ class Filter:
     ended: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecipientView:
+class RecipientView(Struct, frozen=True, kw_only=True):
     """One recipient's state. `reason`: why it waits, or the last reply. `lane`: of its entry, if that waits."""
 
     address: str
@@ -147,8 +146,7 @@ class RecipientView:
     lane: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageView:
+class MessageView(Struct, frozen=True, kw_only=True):
     """A message as people see it. `timeline` is filled by `show` only."""
 
     id: MessageId
@@ -163,22 +161,19 @@ class MessageView:
     timeline: tuple[TimelineEvent, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class Page(Struct, frozen=True, kw_only=True):
     data: tuple[MessageView, ...]
     has_more: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Acted:
+class Acted(Struct, frozen=True, kw_only=True):
     """`changed`: messages the action changed (or would, on a dry run). `skipped`: id to why not."""
 
     changed: tuple[MessageId, ...] = ()
     skipped: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueStats:
+class QueueStats(Struct, frozen=True, kw_only=True):
     """`states`: messages by state. `oldest`: received_at of the oldest not ended, not captured. Sizes in bytes."""
 
     states: Mapping[str, int]

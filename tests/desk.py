@@ -6,9 +6,10 @@ It keeps to what `relay.ports` says of a Desk, simply: globs, states, ages, one 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from fnmatch import fnmatch
 from typing import Any
+
+from msgspec.structs import replace
 
 from relay.model import ENDED, MessageId, State, TimelineEvent
 from relay.ports import Acted, Filter, MessageView, Page, QueueStats, RecipientView

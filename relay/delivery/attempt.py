@@ -6,7 +6,9 @@ Passed between worker, dispatcher and settle. Frozen; decides only what follows 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from relay.model import (
     DeliveryOutcome,
@@ -28,8 +30,7 @@ _CONTENT = frozenset({Phase.DATA, Phase.BODY, Phase.DOT})
 _ABOUT_THE_MESSAGE = _CONTENT | {Phase.MAIL, Phase.RCPT}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Send:
+class Send(Struct, frozen=True, kw_only=True):
     """Send it now: one transaction with `provider`, counted in flight and in its quota until `finished` is told.
 
     `settings`: the provider as it was then; what an older one answered says nothing about its repaired successor.
@@ -53,8 +54,7 @@ class Send:
         return self.settings.name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Park:
+class Park(Struct, frozen=True, kw_only=True):
     """Nothing can be sent now. `until`: when one may be usable, not later than a minute ahead.
 
     `waiting`: a provider is there and only paces us (its window, its minute, throttling); the round goes on.
@@ -69,8 +69,7 @@ class Park:
     shut: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tried:
+class Tried(Struct, frozen=True, kw_only=True):
     """One transaction that was made, with exactly one outcome for each recipient, and what it cost."""
 
     send: Send
@@ -78,8 +77,7 @@ class Tried:
     spent: Spent | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(Struct, frozen=True, kw_only=True):
     """An entry while a worker has it. `headers`: those that routes match on. `pending`: nothing decided about them."""
 
     entry: QueueEntry

@@ -5,7 +5,7 @@ Called by provider. Both are probed with EHLO and AUTH, never with somebody's ma
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from relay.model import DeliveryOutcome, Fault, Phase, Reply
 
@@ -20,8 +20,7 @@ LAST_PROBE = 3600.0
 _HOST_PHASES = frozenset({Phase.CONNECT, Phase.TLS, Phase.BANNER, Phase.EHLO, Phase.STARTTLS, Phase.AUTH})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CircuitPolicy:
+class CircuitPolicy(Struct, frozen=True, kw_only=True):
     """`failures` in a row open it for `open` seconds, doubling to `max_open` while probes fail."""
 
     failures: int = 3

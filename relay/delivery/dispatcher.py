@@ -7,10 +7,11 @@ state changes when something is decided, so callers need no locks.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import groupby
 from random import Random
 from typing import Any
+
+from msgspec.structs import replace
 
 from relay.delivery import explain
 from relay.delivery.attempt import Attempt, Park, Send, Tried

@@ -6,8 +6,10 @@ Called by settle. Never stores, sends or asks; the numbers must add up.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from random import Random
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from relay.delivery.attempt import Park, Tried, counts, joined, moves_on
 from relay.delivery.notices import BOUNCE, DELAY, RELAYED, Fate, Notice, reportable, wanted
@@ -29,16 +31,14 @@ from relay.model import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
+class Settled(Struct, frozen=True, kw_only=True):
     """The settlement, and the notices that `notices.compose` has yet to turn into its `notices`."""
 
     settlement: Settlement
     notices: tuple[Notice, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class Setting(Struct, frozen=True, kw_only=True):
     """What is judged by. `uptime`: seconds of monotonic time since the clock was last known not to have stepped."""
 
     policy: DeliveryPolicy

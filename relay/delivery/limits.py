@@ -7,25 +7,24 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 from relay.model import Limits, Reservation, Spent, Usage
 
 MINUTE = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blocked:
+class Blocked(Struct, frozen=True, kw_only=True):
     """A window (minute | day | month) is used up, until that time."""
 
     window: str
     until: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calendar:
+class Calendar(Struct, frozen=True, kw_only=True):
     """One day or month of a timezone: its key in the counters and when the next one begins."""
 
     window: str

@@ -6,7 +6,8 @@ Called by settle (who gets one) and worker (make it). Sends nothing: a notice is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from relay.delivery.policy import BouncePolicy, DeliveryPolicy
 from relay.model import Body, Envelope, Message, MessageId, Recipient, Source, Submission
@@ -21,8 +22,7 @@ _KEYWORD = {BOUNCE: "FAILURE", DELAY: "DELAY", RELAYED: "SUCCESS"}
 _FORM: Mapping[str, Callable[[dsn.Report], bytes]] = {BOUNCE: dsn.failure, DELAY: dsn.delay, RELAYED: dsn.relayed}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fate:
+class Fate(Struct, frozen=True, kw_only=True):
     """What a notice says about one recipient. `reply`: the last one, as text; `status`: "" to take it from there."""
 
     recipient: Recipient
@@ -32,8 +32,7 @@ class Fate:
     at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
+class Notice(Struct, frozen=True, kw_only=True):
     """A report that is owed to the sender of `message`. `kind`: bounce | delay | relayed."""
 
     kind: str

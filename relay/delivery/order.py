@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from itertools import groupby
+
+from msgspec import Struct
 
 from relay.delivery.attempt import Park
 from relay.delivery.provider import Obstacle, ProviderState
@@ -21,8 +22,7 @@ LONGEST_PARK = 60.0
 """Nothing is parked further ahead than this: a repaired configuration should not have to wait for it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
+class Option(Struct, frozen=True, kw_only=True):
     """A provider and what keeps this message from it, None: nothing."""
 
     state: ProviderState

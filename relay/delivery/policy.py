@@ -6,7 +6,8 @@ Made by app from the configuration, read by dispatcher, settle and notices. Chec
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from relay.delivery.circuit import CircuitPolicy
 from relay.delivery.retry import RetryPolicy
@@ -20,8 +21,7 @@ class Uncertain(enum.StrEnum):
     HOLD = "hold"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BouncePolicy:
+class BouncePolicy(Struct, frozen=True, kw_only=True):
     """`sender`: the From of notices; "": postmaster@<hostname>. `to`: one mailbox for all of them, "": the sender's."""
 
     send: bool = True
@@ -29,8 +29,7 @@ class BouncePolicy:
     to: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryPolicy:
+class DeliveryPolicy(Struct, frozen=True, kw_only=True):
     hostname: str = "localhost"
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     circuit: CircuitPolicy = field(default_factory=CircuitPolicy)

@@ -6,7 +6,8 @@ Called by dispatcher only. State changes when something is decided; nothing here
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from relay.delivery.circuit import CLOSED, Circuit, CircuitPolicy, Suspension, host_scoped
 from relay.delivery.limits import Meter
@@ -19,8 +20,7 @@ FIRST_PAUSE = 5.0
 LAST_PAUSE = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Obstacle:
+class Obstacle(Struct, frozen=True, kw_only=True):
     """Why a provider is not used now.
 
     `kind`: inactive | suspended | circuit | day | month (it is out), minute | throttled | busy (it paces us),

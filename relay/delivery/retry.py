@@ -6,8 +6,9 @@ Called by settle and dispatcher. Never reads a clock: `now` and `uptime` are pas
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from random import Random
+
+from msgspec import Struct
 
 from relay.model import Message, Owed, State
 
@@ -22,8 +23,7 @@ STEADY_TRIES = 3
 """Hazard G7: before either of these nothing expires, or one step of the clock would end a whole queue."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
+class RetryPolicy(Struct, frozen=True, kw_only=True):
     """Seconds. After try n it waits `first * factor ** (n - 1)`, at most `max`, less up to a fifth of jitter."""
 
     first: float = 30.0

@@ -6,7 +6,8 @@ Called by worker with everything that happened under one lease. Never stores, se
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from relay.delivery.attempt import Park, Tried
 from relay.delivery.ledger import Ledger, Setting, Settled, accepted, addresses, attempt_events, relayed

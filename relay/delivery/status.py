@@ -6,13 +6,13 @@ Made by dispatcher for observe and api. Changes nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from relay.delivery.provider import ProviderState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderStatus:
+class ProviderStatus(Struct, frozen=True, kw_only=True):
     """A provider as metrics and people see it. `quota`: what remains, by window. `reason`: why it is not used."""
 
     name: str

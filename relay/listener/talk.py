@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import aiosmtpd.smtp
+from msgspec.structs import replace
 
 from relay.listener.admission import Client
 from relay.listener.replies import TOO_MUCH_JUNK, Refusal

@@ -7,16 +7,16 @@ judged; `.encode()` gives back exactly those bytes, and these are what goes on t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NewType
+
+from msgspec import Struct, field
 
 MessageId = NewType("MessageId", str)
 """Thirteen Crockford base-32 characters of a 63-bit integer that grows with time: `queued as <id>`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(Struct, frozen=True, kw_only=True):
     """An SMTP reply, ours or an upstream's. `enhanced` is "4.3.1" or "" (RFC 3463); `text` has no CR or LF.
 
     Code 0: there was no reply, and `text` says what happened instead.
@@ -30,8 +30,7 @@ class Reply:
         return " ".join(part for part in (str(self.code or ""), self.enhanced, self.text) if part)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipient:
+class Recipient(Struct, frozen=True, kw_only=True):
     """One RCPT. `notify` is the NOTIFY value as sent ("" when absent), `orcpt` likewise (RFC 3461)."""
 
     address: str
@@ -39,8 +38,7 @@ class Recipient:
     orcpt: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
+class Envelope(Struct, frozen=True, kw_only=True):
     """What MAIL and RCPT said. The null sender is "". Recipients are unique by address, in the order given.
 
     `eight_bit`: BODY=8BITMIME was declared and the body has bytes above 127. `utf8`: SMTPUTF8 was declared and an
@@ -55,8 +53,7 @@ class Envelope:
     envid: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Source(Struct, frozen=True, kw_only=True):
     """Where a message came in. `kind`: smtp | http | notice. `client`: an IP address, or "unix"."""
 
     kind: str
@@ -65,8 +62,7 @@ class Source:
     user: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Body:
+class Body(Struct, frozen=True, kw_only=True):
     """A message as the client sent it, in wire form: CRLF line ends, dot-stuffed, the final dot not included.
 
     Exactly one of `data` and `path` is set; `size` counts bytes in wire form. It ends in CRLF or is empty. `crc`: the
@@ -79,8 +75,7 @@ class Body:
     crc: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(Struct, frozen=True, kw_only=True):
     """A message at rest. `prefix`: the header lines we put in front, CRLF. `size`: prefix + body, wire form."""
 
     id: MessageId
@@ -92,8 +87,7 @@ class Message:
     expires_at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
+class Submission(Struct, frozen=True, kw_only=True):
     """A message on its way into the spool. `headers`: lower-case names to first values, only those routes match on."""
 
     message: Message

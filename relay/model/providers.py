@@ -8,6 +8,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from relay.model.mail import Message, Recipient
 
 
@@ -87,8 +89,7 @@ class Match:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rewrite:
+class Rewrite(Struct, frozen=True, kw_only=True):
     """What a route changes. "" leaves a thing alone. `reply_to`: an address, or "" to keep what is there."""
 
     envelope_from: str = ""
@@ -105,8 +106,7 @@ class Route:
     rewrite: Rewrite | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shipment:
+class Shipment(Struct, frozen=True, kw_only=True):
     """One transaction for one provider: what a Transport is given besides the body."""
 
     provider: Provider

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from relay.model.mail import Message, Recipient, Reply, Submission
 
@@ -66,8 +67,7 @@ class Phase(enum.StrEnum):
     IDLE = "idle"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Berth:
+class Berth(Struct, frozen=True, kw_only=True):
     """Where part of a new message lies in the queue: these recipients, in this lane, in this state.
 
     `ready`: it may go to a worker at once if nothing older is due in its lane ("born leased"). `deadline`: as in Owed.
@@ -82,8 +82,7 @@ class Berth:
     due_at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owed:
+class Owed(Struct, frozen=True, kw_only=True):
     """The moving part of a queue entry: who is still owed the message, and under what conditions.
 
     `lane`: "<route key>:<source bucket>", of the pin if there is one. `tries`: attempts that counted. `since`: when
@@ -109,8 +108,7 @@ class Owed:
     crashes: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueEntry:
+class QueueEntry(Struct, frozen=True, kw_only=True):
     """One row of the queue: a message and part of what is owed of it."""
 
     id: int
@@ -118,24 +116,21 @@ class QueueEntry:
     owed: Owed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
+class Lease(Struct, frozen=True, kw_only=True):
     """An entry that belongs to one worker. The token fences every later write about it."""
 
     token: int
     entry: QueueEntry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Appetite:
+class Appetite(Struct, frozen=True, kw_only=True):
     """What a worker can take now: `total` leases; of a route key named in `room` at most so many, others freely."""
 
     total: int
     room: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryOutcome:
+class DeliveryOutcome(Struct, frozen=True, kw_only=True):
     """What became of one recipient in one attempt at one provider.
 
     `phase`: where it was decided. `elsewhere`: another provider may be tried (classification table).
@@ -159,8 +154,7 @@ class DeliveryOutcome:
     abreast: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reservation:
+class Reservation(Struct, frozen=True, kw_only=True):
     """Quota taken at a provider before it is spent. `periods`: calendar keys, "day:2026-11-21", "month:2026-11"."""
 
     id: int
@@ -170,8 +164,7 @@ class Reservation:
     periods: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spent:
+class Spent(Struct, frozen=True, kw_only=True):
     """How a reservation ended: `taken` of it was used (0 gives all back), known at `at`."""
 
     reservation: Reservation
@@ -179,8 +172,7 @@ class Spent:
     at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Struct, frozen=True, kw_only=True):
     """What a provider has used. `minute`: (time, amount) of the last 60 s; `periods`: calendar key to amount."""
 
     provider: str
@@ -188,8 +180,7 @@ class Usage:
     periods: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimelineEvent:
+class TimelineEvent(Struct, frozen=True, kw_only=True):
     """One thing that happened to a message, kept with it. `kind`: attempt, parked, held, bounced, warned, retried …"""
 
     at: float
@@ -199,8 +190,7 @@ class TimelineEvent:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(Struct, frozen=True, kw_only=True):
     """A recipient that left the queue for good, and how: ACCEPTED, FAILED, EXPIRED or CANCELLED."""
 
     recipient: Recipient
@@ -209,8 +199,7 @@ class Ended:
     reply: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
+class Settlement(Struct, frozen=True, kw_only=True):
     """A lease consumed and replaced, in one transaction.
 
     Conservation: the recipients of the lease are exactly those of `ended` and `remainders` together.

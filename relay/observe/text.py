@@ -11,9 +11,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 # ASCII only: JSON then escapes every control character, line separators (U+0085, U+2028), bidirectional overrides and
 # lone surrogates by itself, so one event is one line whatever an address or a reply holds.
-_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, default=str)
+_ESCAPING = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, default=str)
+_FAST = msgspec.json.Encoder(enc_hook=str)
 
 # The local part of an address, quoted or not, in running text. Whatever is glued to it ("to=<b@x>") is masked with it.
 # It starts only where a word does and never gives back: linear in texts that an upstream chose.
@@ -25,7 +28,13 @@ _RESET = "\x1b[0m"
 
 def as_json(event: Mapping[str, Any]) -> str:
     """One line of JSON, in the order of the fields."""
-    return _ENCODER.encode(event)
+    try:
+        line = _FAST.encode(event)
+        if line.isascii():
+            return line.decode()
+    except ValueError:  # a lone surrogate, or what is not UTF-8
+        pass
+    return _ESCAPING.encode(event)
 
 
 def escaped(text: str) -> str:

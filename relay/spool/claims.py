@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import apsw
+from msgspec import Struct
 
 from relay.db.answers import answer, is_damage
 from relay.db.changes import apply
@@ -175,8 +176,7 @@ def quarantine(connection: apsw.Connection, row: list[Any]) -> None:
     connection.execute(_HOLD, (_HELD, number, part))
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """What a row says of its body. `body`: if it is in the row and whole. `file`: it should be a file instead."""
 
     size: int = 0

@@ -5,7 +5,7 @@ Used at every acceptance. It measures nothing itself: sizes and free bytes are t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from relay.model import Reply
 
@@ -16,8 +16,7 @@ BUSY = Reply(code=452, enhanced="4.3.1", text="Too many messages at once, try ag
 BROKEN = Reply(code=451, enhanced="4.3.0", text="Storage failed, try again later")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpoolLimits:
+class SpoolLimits(Struct, frozen=True, kw_only=True):
     """`low_disk`: free bytes below which nothing is taken, max(512 MiB, 2 x the largest message).
 
     `max_size`: of live messages, in bytes. `keep`, `max_messages`: of history, seconds and rows. `uncommitted`:

@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
 from typing import Any, cast
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import fields
 
 from relay.db.changes import Change, Kind
 from relay.model import Ended, Envelope, Message, MessageId, Owed, Recipient, Source, State, Submission, TimelineEvent
@@ -19,19 +22,22 @@ from relay.spool.ids import decode
 from relay.spool.settling import RANK, STATES, WAITING
 from relay.spool.views import Gone, Past
 
-_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+_to_json = msgspec.json.Encoder().encode
 _COLUMNS = {"recipients", "lane", "state", "due_at", "deadline", "since"}
 _DETAILS = {field.name: field.default for field in fields(Owed) if field.name not in _COLUMNS}
 _SENDING = RANK[State.SENDING]
 _LAST = 1e11  # seconds: a year of four digits
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Debt:
+class Debt(Struct, frozen=True, kw_only=True):
     """An entry as it is to be inserted: what is owed, and whether it is leased from birth."""
 
     owed: Owed
     leased: bool = False
+
+
+def _encode(value: object) -> str:
+    return _to_json(value).decode()
 
 
 def _decode(text: str) -> Any:

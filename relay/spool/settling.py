@@ -6,7 +6,9 @@ Called by `memory`, `work` and `upkeep`. It does no I/O and changes nothing it i
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from relay.model import Ended, Owed, Recipient, Settlement, State, TimelineEvent
 
@@ -28,8 +30,7 @@ class ConservationError(Exception):
     """A settlement that loses, doubles or invents recipients: a bug of its caller. Nothing of it was done."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(Struct, frozen=True, kw_only=True):
     """What is left of a lease: who ended, what is owed still, and what to tell of it."""
 
     ended: tuple[Ended, ...]

@@ -6,7 +6,9 @@ release, retry, reroute or cancel, and what is being sent is first let finish.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from relay.delivery.router import pinned_lane
 from relay.model import Owed, State

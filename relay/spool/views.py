@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
+
+from msgspec import Struct
 
 from relay.model import ENDED, Ended, Message, Owed, Source, TimelineEvent
 from relay.ports import Filter, MessageView, RecipientView
 from relay.spool.settling import WAITING, first
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gone:
+class Gone(Struct, frozen=True, kw_only=True):
     """A recipient that left the queue, and after how many tries."""
 
     ended: Ended

@@ -6,9 +6,10 @@ Used by `test_spool*.py` here and by the tests of the SQLite spool; nothing in i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
+
+from msgspec.structs import replace
 
 from relay.events import Event
 from relay.model import (

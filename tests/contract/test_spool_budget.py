@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from relay.model import Reservation, Spent, Usage
 from tests.contract.spools import Hands, delivered

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from relay.model import Appetite, Owed, State
 from tests.contract.spools import PLENTY, Hands, delivered, each_to_its_own, owes, to_lane

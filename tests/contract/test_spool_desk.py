@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from relay.events import MessageEnded
 from relay.model import Appetite, Lease, Message, State, TimelineEvent

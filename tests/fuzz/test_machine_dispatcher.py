@@ -5,7 +5,6 @@ The worker's part is played by the machine: it asks for appetite, chooses, ends 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from random import Random
 
 from fuzz.walking import walk
@@ -17,6 +16,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from msgspec.structs import replace
 
 from relay.delivery.attempt import Attempt, Park, Send
 from relay.delivery.classify import accepted, outcome

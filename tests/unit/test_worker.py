@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.policy import DeliveryPolicy, Uncertain

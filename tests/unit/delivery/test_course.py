@@ -6,13 +6,13 @@ The worker's loop without its I/O: nothing is lost, nothing spins, nothing is se
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from random import Random
 
 import pytest
 from hypothesis import Phase as Stage
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from relay.delivery.attempt import Attempt, Send
 from relay.delivery.settle import settle

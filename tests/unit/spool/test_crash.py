@@ -10,10 +10,10 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from relay.db.errors import StorageFull
 from relay.events import SpoolFailed
@@ -28,7 +28,7 @@ from tests.unit.db.disks import Disk
 
 CHILD = """
 import asyncio, random, sys, zlib
-from dataclasses import replace
+from msgspec.structs import replace
 from pathlib import Path
 from tests.contract.spools import Hands, delivered
 
