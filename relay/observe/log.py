@@ -12,7 +12,7 @@ from typing import Any
 from relay import events
 from relay.model import DeliveryOutcome, Fault, Reply, Verdict
 from relay.observe.logger import LEVELS, Log, configure
-from relay.observe.text import moment
+from relay.observe.text import moment, place_of
 
 __all__ = ["Log", "LogObserver", "account_hint", "configure"]
 
@@ -75,7 +75,7 @@ class LogObserver:
         self._log = log
         handlers: dict[type[Any], tuple[str, Callable[[Any], None]]] = {
             events.MessageAccepted: ("info", self._accepted),
-            events.AttemptEnded: ("info", self._attempt),
+            events.AttemptEnded: ("warning", self._attempt),
             events.CommandRejected: ("info", self._refused),
             events.FailedOver: ("info", self._failed_over),
             events.MessageParked: ("info", self._parked),
@@ -195,7 +195,7 @@ class LogObserver:
 
     def _crashed(self, event: events.EntryCrashed) -> None:
         words = "internal error, message held" if event.held else "internal error, message will be retried"
-        self._log.error(words, message=event.message, error=event.error)
+        self._log.error(words, message=event.message, error=place_of(event.error))
 
     def _circuit(self, event: events.CircuitChanged) -> None:
         fields: dict[str, Any] = {"provider": event.provider}

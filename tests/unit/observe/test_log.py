@@ -136,7 +136,7 @@ EVERY = (
     events.MessageEnded(message=ID, state="accepted"),
     events.NoticeQueued(message=ID, notice=MessageId("0n"), kind="bounce"),
     events.NoticeFailed(notice=ID, reply="550 5.1.1 gone"),
-    events.EntryCrashed(message=ID, error="KeyError at x.py:1", held=True),
+    events.EntryCrashed(message=ID, error=KeyError("x"), held=True),
     events.CircuitChanged(provider="primary", state="open", reply=BUSY, until=5.0),
     events.CircuitChanged(provider="primary", state="half_open", reply=None, until=5.0),
     events.CircuitChanged(provider="primary", state="closed", reply=None, until=0.0),
@@ -169,6 +169,21 @@ def test_at_error_only_alarms_remain():
         "spool failed, nothing is accepted",
         "configuration refused, the old one stays in force",
     ]
+
+
+def test_H8_a_crash_shows_class_and_place_of_the_error_and_not_its_text():
+    try:
+        raise ValueError("canary-7351 of a subject")
+    except ValueError as error:
+        (line,) = seen(events.EntryCrashed(message=ID, error=error, held=False))
+    assert line["error"].startswith("ValueError at observe/test_log.py:")
+    assert "canary" not in str(line)
+
+
+def test_at_warning_an_attempt_is_shown_when_it_failed():
+    refused = attempt(outcome("a@x", Verdict.REJECTED, Fault.RECIPIENT, NO_USER))
+    lines = seen(refused, attempt(outcome("a@x", Verdict.ACCEPTED)), accepted(), level="warning")
+    assert [line["event"] for line in lines] == ["rejected"]
 
 
 def test_two_lines_of_a_message_cost_little():
