@@ -1,20 +1,41 @@
 """From the configuration to the settings of each room.
 
-Called by `relay.app.running` at start and at reload. Pure: builds values, opens and starts nothing.
+Called by `relay run` at start, by `process` at reload, by `offline`. Pure: builds values, opens and starts nothing.
 """
 
 from __future__ import annotations
 
+from relay.app.plan import LogStyle, Plan
+from relay.config import build
+from relay.config.load import Loaded
 from relay.config.schema import Config
 from relay.config.schema import Listener as ListenerConfig
 from relay.delivery.circuit import CircuitPolicy
 from relay.delivery.policy import BouncePolicy, DeliveryPolicy, Uncertain
 from relay.delivery.retry import NEVER, RetryPolicy
 from relay.listener.settings import Settings, User
-from relay.observe.log import Log, configure
 from relay.spool.limits import SpoolLimits
 
 LOW_DISK = 512 * 1024 * 1024
+
+
+def plan(loaded: Loaded) -> Plan:
+    config = loaded.config
+    return Plan(
+        source=loaded.path,
+        warnings=loaded.warnings,
+        hostname=config.hostname,
+        listeners=listener_settings(config),
+        providers=build.providers(config),
+        routes=build.routes(config),
+        delivery=delivery_policy(config),
+        spool=config.spool.path,
+        limits=spool_limits(config),
+        http=config.http.listen if config.http else None,
+        control=config.control_path,
+        shutdown_timeout=config.shutdown_timeout,
+        log=LogStyle(level=config.log.level, format=config.log.format, redact=config.log.redact),
+    )
 
 
 def delivery_policy(config: Config) -> DeliveryPolicy:
@@ -77,8 +98,3 @@ def spool_limits(config: Config) -> SpoolLimits:
 def header_names(config: Config) -> frozenset[str]:
     """Lower-case names of the headers that routes match on."""
     return frozenset(name.lower() for route in config.routes for name in route.match.header)
-
-
-def configured(config: Config) -> Log:
-    """The log as the configuration wants it."""
-    return configure(config.log.level, config.log.format, config.log.redact)

@@ -1,6 +1,6 @@
 """The composition root: builds the rooms, joins them, reloads, drains.
 
-`relay.app.run` is its only caller. The only place that builds things; it decides nothing about mail.
+`relay.app.process` is its only caller. The only place that builds things; it decides nothing about mail.
 """
 
 from __future__ import annotations
@@ -16,12 +16,9 @@ from relay import __version__
 from relay.api.door import Door
 from relay.api.parts import ApiParts, Readiness
 from relay.api.sockets import control_socket, tcp_socket
-from relay.app.build import configured, delivery_policy, listener_settings, spool_limits
+from relay.app.plan import Plan, restart_needed, without_restart
 from relay.app.upkeep import Upkeep
 from relay.app.uptime import Uptime
-from relay.config import build
-from relay.config.load import Loaded
-from relay.config.schema import Config
 from relay.delivery.dispatcher import Dispatcher
 from relay.events import ConfigurationReloaded, Event
 from relay.listener.admission import Room
@@ -29,21 +26,25 @@ from relay.listener.server import Listener
 from relay.listener.service import Ports
 from relay.listener.settings import ListenerError
 from relay.model import Provider
-from relay.observe.log import Log, LogObserver
+from relay.observe.log import Log, LogObserver, configure
 from relay.observe.metrics import Metrics, ProviderSnapshot, Snapshot
 from relay.spool.sqlite import SqliteSpool
 from relay.upstream.smtp import SmtpTransport
 from relay.worker import Delivery, Worker
 
 
+def configured(plan: Plan) -> Log:
+    """The log as the plan wants it."""
+    return configure(plan.log.level, plan.log.format, plan.log.redact)
+
+
 class Relay:
     """One running relay: `start`, then `reload` any number of times, then `stop`."""
 
-    def __init__(self, loaded: Loaded, log: Log, failed: Callable[[], None]) -> None:
+    def __init__(self, plan: Plan, log: Log, failed: Callable[[], None]) -> None:
         """`failed` is called when the relay can no longer work; `broken` is then True."""
-        self.config = loaded.config
+        self.plan = plan
         self.broken = False
-        self._warnings = loaded.warnings
         self._log = log
         self._give_up = failed
         self._rng = Random()  # nosec B311 - jitter and shares, no secret
@@ -54,7 +55,7 @@ class Relay:
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = contextlib.AsyncExitStack()
         self._log_observer = LogObserver(log)
-        self._metrics = Metrics(__version__, [listener.name for listener in self.config.listeners])
+        self._metrics = Metrics(__version__, [settings.name for settings in plan.listeners])
 
     @property
     def capturing(self) -> bool:
@@ -76,23 +77,22 @@ class Relay:
             raise
 
     async def _start(self) -> None:
-        for warning in self._warnings:
+        plan = self.plan
+        for warning in plan.warnings:
             self._log.warning(warning)
-        self._providers = {provider.name: provider for provider in build.providers(self.config)}
+        self._providers = {provider.name: provider for provider in plan.providers}
         self._dispatcher = Dispatcher(
             self._providers.values(),
-            build.routes(self.config),
-            delivery_policy(self.config),
+            plan.routes,
+            plan.delivery,
             rng=self._rng,
             observe=self.observe,
             capture=self.capturing,
         )
-        self._spool = await SqliteSpool.open(
-            self.config.spool.path, self._dispatcher.place, spool_limits(self.config), observe=self.observe
-        )
+        self._spool = await SqliteSpool.open(plan.spool, self._dispatcher.place, plan.limits, observe=self.observe)
         self._closing.push_async_callback(self._spool.close)
         self._dispatcher.load(await self._spool.usage(time.time()))
-        self._transport = SmtpTransport(self.config.hostname)
+        self._transport = SmtpTransport(plan.hostname)
         self._closing.push_async_callback(self._transport.close)
         door = self._door()
         await self._serve_smtp()
@@ -101,8 +101,8 @@ class Relay:
 
     def _door(self) -> Door:
         """Before mail is served, so that a port in use is found at once; it is opened after it."""
-        http = self.config.http
-        tcp = tcp_socket(http.listen.host, http.listen.port) if http else None
+        http = self.plan.http
+        tcp = tcp_socket(http.host, http.port) if http else None
         parts = ApiParts(
             desk=self._spool,
             explain=self._dispatcher,
@@ -112,13 +112,13 @@ class Relay:
             clock=time.time,
             version=__version__,
         )
-        door = Door(parts, tcp=tcp, control=control_socket(self.config.control_path), failed=self._no_http)
+        door = Door(parts, tcp=tcp, control=control_socket(self.plan.control), failed=self._no_http)
         self._closing.push_async_callback(door.stop)
         return door
 
     async def _serve_smtp(self) -> None:
         self._closing.push_async_callback(self._stop_listening)
-        for settings in listener_settings(self.config):
+        for settings in self.plan.listeners:
             await self._listen(Listener(settings, self._ports()))
 
     def _ports(self) -> Ports:
@@ -211,32 +211,27 @@ class Relay:
 
     # Reload.
 
-    async def reload(self, loaded: Loaded) -> None:
-        """Put a valid configuration in force, all of it but what needs a restart. ListenerError keeps the old one."""
-        config = loaded.config
-        restart = build.restart_needed(self.config, config)
-        config = build.without_restart(self.config, config)
-        await self._relisten(config)
-        self._providers = {provider.name: provider for provider in build.providers(config)}
+    async def reload(self, wanted: Plan) -> None:
+        """Put a plan in force, all of it but what needs a restart. ListenerError keeps the old one."""
+        restart = restart_needed(self.plan, wanted)
+        plan = without_restart(self.plan, wanted)
+        await self._relisten(plan)
+        self._providers = {provider.name: provider for provider in plan.providers}
         self._dispatcher.replace(
-            self._providers.values(),
-            build.routes(config),
-            delivery_policy(config),
-            now=time.time(),
-            capture=self.capturing,
+            self._providers.values(), plan.routes, plan.delivery, now=time.time(), capture=self.capturing
         )
-        self._spool.limits = spool_limits(config)
-        if config.log != self.config.log:
-            self._log = configured(config)
+        self._spool.limits = plan.limits
+        if plan.log != self.plan.log:
+            self._log = configured(plan)
             self._log_observer = LogObserver(self._log)
-        self.config = config
+        self.plan = plan
         await self._transport.replace(tuple(self._providers.values()))
         self._spool.wake()
         self.observe(ConfigurationReloaded(restart=restart))
 
-    async def _relisten(self, config: Config) -> None:
+    async def _relisten(self, plan: Plan) -> None:
         """If a new listener cannot start, those of before are as they were. One at the same address is the same one."""
-        wanted = listener_settings(config)
+        wanted = plan.listeners
         before = {listener.settings.address: listener for listener in self._listeners.values()}
         kept = {s.address: before.pop(s.address) for s in wanted if s.address in before}
         fresh = [Listener(settings, self._ports()) for settings in wanted if settings.address not in kept]
@@ -252,7 +247,7 @@ class Relay:
             raise
         self._listeners = {listener.settings.name: listener for listener in (*kept.values(), *fresh)}
         for listener in before.values():
-            self._run(listener.stop(config.shutdown_timeout), f"closing {listener.settings.name}")
+            self._run(listener.stop(plan.shutdown_timeout), f"closing {listener.settings.name}")
 
     async def _replace(self, gone: Sequence[Listener], fresh: Sequence[Listener]) -> None:
         """Start `fresh`. Should an address overlap one of `gone` (0.0.0.0 after 127.0.0.1), those make way."""
@@ -284,15 +279,15 @@ class Relay:
     async def stop(self) -> None:
         """Accept no more, finish what is being accepted and sent within `shutdown_timeout`, close everything."""
         # At once, not one after the other: a client that stalls must not use up the time of what is being sent.
-        await asyncio.gather(self._stop_listening(), self._worker.drain(self.config.shutdown_timeout))
+        await asyncio.gather(self._stop_listening(), self._worker.drain(self.plan.shutdown_timeout))
         await self._closing.aclose()
 
     async def _stop_delivering(self) -> None:
-        await self._worker.drain(self.config.shutdown_timeout)
+        await self._worker.drain(self.plan.shutdown_timeout)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _stop_listening(self) -> None:
         listeners, self._listeners = self._listeners, {}
-        await asyncio.gather(*(one.stop(self.config.shutdown_timeout) for one in listeners.values()))
+        await asyncio.gather(*(one.stop(self.plan.shutdown_timeout) for one in listeners.values()))

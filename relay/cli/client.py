@@ -220,7 +220,8 @@ def _offline(options: Options) -> Offline:
 
 @asynccontextmanager
 async def _open_spool(config: Config) -> AsyncIterator[tuple[Desk, Explain]]:
-    from relay.app import CannotStart, offline_desk
+    from relay.app.offline import offline_desk
+    from relay.app.plan import CannotStart
 
     try:
         async with offline_desk(config) as opened:

@@ -1,114 +1,58 @@
-"""The `relay` command: global options, the commands, and exit codes.
+"""The `relay` command: performs it, and runs the relay if that is what was asked.
 
-The entry point of the distribution. 0 done, 1 it failed, 2 wrong usage or configuration; never a traceback.
+The entry point of the distribution. 0 done, 1 it failed, 2 wrong usage or configuration; never a traceback. It imports
+nothing that a running relay does not need: see `apart`.
 """
 
 from __future__ import annotations
 
 import io
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated
+from functools import partial
+from typing import TYPE_CHECKING
 
-import typer
-from typer.main import get_command
+from relay.cli.apart import apart
+from relay.cli.options import Failure, divide
+from relay.cli.output import tell
 
-from relay import __version__
-from relay.cli import queue
-from relay.cli.check import check
-from relay.cli.explain import explain
-from relay.cli.healthcheck import healthcheck
-from relay.cli.options import Failure, Options, hoist
-from relay.cli.output import complain
-from relay.cli.run import run
-from relay.observe.text import place_of
-
-_GLOBAL = "-c/--config, --json and --url may also stand here; see relay --help."
-
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
-for command in (run, check, explain, healthcheck):
-    app.command(epilog=_GLOBAL)(command)
-for registered in queue.app.registered_commands:
-    registered.epilog = _GLOBAL
-app.add_typer(queue.app, name="queue", epilog=_GLOBAL)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(f"relay {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def relay(
-    context: typer.Context,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "-c", "--config", metavar="FILE", help="default: $RELAY_CONFIG, ./relay.yaml, /etc/relay/relay.yaml"
-        ),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
-    url: Annotated[str, typer.Option("--url", help="another relay; its token comes from $RELAY_TOKEN")] = "",
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print it")] = False,
-) -> None:
-    """Mail relay: takes mail from applications, keeps it safe, hands it to providers.
-
-    \b
-    Example:
-      relay run --config config.example.yaml
-      relay queue list
-    """
-    options = Options(config=config, json=json, url=url)
-    context.call_on_close(options.closing.close)
-    context.obj = options
+if TYPE_CHECKING:
+    from relay.app.plan import Plan
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code."""
+    """Perform one command; the exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # an address may have letters that the locale lacks
-    given = hoist(sys.argv[1:] if arguments is None else arguments)
+    options, command = divide(sys.argv[1:] if arguments is None else arguments)
+    perform = partial(_perform, options + command)
     try:
-        result = get_command(app).main(given, prog_name="relay", standalone_mode=False)
-        sys.stdout.flush()
-        return result if isinstance(result, int) else 0
+        done = apart(perform, meanwhile=_load) if command == ["run"] else perform()
+        return done if isinstance(done, int) else _run(done)
     except Exception as error:
-        return _failed(error)
+        return tell(error)
     except KeyboardInterrupt:
         return 1
 
 
-def _failed(error: Exception) -> int:
-    """Say it in a sentence on standard error; the exit code."""
-    if isinstance(error, Failure):
-        complain(f"relay: {error}")
-        return error.code
-    if isinstance(error, typer.TyperException):
-        if error.format_message().startswith("Usage:"):  # a group without a command: its help
-            print(error.format_message(), file=sys.stderr)
-            return error.exit_code
-        complain(f"relay: {error.format_message()} (relay --help lists what there is)")
-        return error.exit_code
-    if isinstance(error, BrokenPipeError):
-        # Whoever read our output has seen enough. Python would complain when it closes standard output at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return _told(error)
+def _perform(given: Sequence[str]) -> int | Plan:
+    from relay.cli.commands import perform
+
+    return perform(given)
 
 
-def _told(error: Exception) -> int:
-    """What is no failure of a command: a wrong configuration, or a bug."""
-    from relay.config.load import ConfigError
+def _load() -> None:
+    import relay.app.process  # noqa: F401
 
-    if isinstance(error, ConfigError):
-        for problem in error.problems:
-            complain(str(problem))
-        return 2
-    complain(f"relay: internal error, please report it: {place_of(error)}")
-    return 1
+
+def _run(plan: Plan) -> int:
+    from relay.app.plan import CannotStart
+    from relay.app.process import run
+
+    try:
+        return run(plan)
+    except CannotStart as error:
+        raise Failure(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The global options, and failures as sentences.
 
-Used by every command. Global options may stand before or behind the command: `hoist` moves them in front.
+Used by every command. Global options may stand before or behind the command: `divide` tells them apart.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Options:
         return load(self.config or find(self.environ), self.environ)
 
 
-def hoist(arguments: Sequence[str]) -> list[str]:
-    """Global options and their values first, all else in its order. Nothing behind `--` is an option."""
+def divide(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Global options with their values, and all else, each in its order. Nothing behind `--` is an option."""
     front: list[str] = []
     rest: list[str] = []
     waiting = iter(arguments)
@@ -65,7 +65,7 @@ def hoist(arguments: Sequence[str]) -> list[str]:
             front.append(word)
         else:
             rest.append(word)
-    return front + rest
+    return front, rest
 
 
 def _next(words: Iterator[str]) -> list[str]:

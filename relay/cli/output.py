@@ -6,13 +6,15 @@ Used by every command. Off a terminal a row is one line, its cells separated by 
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from relay.observe.text import escaped
+from relay.cli.options import Failure
+from relay.observe.text import escaped, place_of
 
 Row = Sequence[object]
 
@@ -90,3 +92,16 @@ def stream(pages: Iterable[Sequence[Any]]) -> None:
 
 def complain(sentence: str) -> None:
     print(escaped(sentence), file=sys.stderr)
+
+
+def tell(error: Exception) -> int:
+    """Say why a command failed, in a sentence on standard error; the exit code."""
+    if isinstance(error, Failure):
+        complain(f"relay: {error}")
+        return error.code
+    if isinstance(error, BrokenPipeError):
+        # Whoever read our output has seen enough. Python would complain when it closes standard output at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    complain(f"relay: internal error, please report it: {place_of(error)}")
+    return 1

@@ -1,16 +1,17 @@
 """`relay run`: a relay in the foreground.
 
-Part of the command line; the work is `relay.app`'s.
+Part of the command line. It reads what is to be run; `main` runs it.
 """
 
 from __future__ import annotations
 
 import typer
 
-from relay.cli.options import Failure, Options
+from relay.app.plan import Plan
+from relay.cli.options import Options
 
 
-def run(context: typer.Context) -> None:
+def run(context: typer.Context) -> Plan:
     """Start the relay in the foreground. SIGHUP reloads the configuration, SIGTERM and Ctrl-C stop it in order.
 
     \b
@@ -19,10 +20,6 @@ def run(context: typer.Context) -> None:
     """
     options: Options = context.obj
     loaded = options.load()
-    from relay.app import CannotStart
-    from relay.app import run as run_relay
+    from relay.app.build import plan
 
-    try:
-        raise typer.Exit(run_relay(loaded))
-    except CannotStart as error:
-        raise Failure(str(error)) from None
+    return plan(loaded)

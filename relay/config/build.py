@@ -92,22 +92,3 @@ def _rewrite(given: schema.Rewrite | None) -> model.Rewrite | None:
         header_from=given.header_from or "",
         reply_to="" if given.reply_to == "keep" else given.reply_to,
     )
-
-
-def restart_needed(old: schema.Config, new: schema.Config) -> tuple[str, ...]:
-    """The settings that differ and that a reload leaves as they are."""
-    differs = {
-        "hostname": old.hostname != new.hostname,
-        "spool": old.spool.url != new.spool.url,
-        "http": old.http != new.http,
-        "control": old.control_path != new.control_path,
-    }
-    return tuple(name for name, changed in differs.items() if changed)
-
-
-def without_restart(old: schema.Config, new: schema.Config) -> schema.Config:
-    """The new configuration as far as a reload can put it in force: the rest is as it was."""
-    spool = new.spool.model_copy(update={"url": old.spool.url})
-    return new.model_copy(
-        update={"hostname": old.hostname, "spool": spool, "http": old.http, "control": old.control_path}
-    )

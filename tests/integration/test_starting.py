@@ -6,6 +6,7 @@ import shutil
 import socket
 import stat
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,6 +60,29 @@ def test_readiness_on_tcp_and_control_socket(relay: Callable[..., Relay]) -> Non
     assert one.cli("healthcheck").returncode == 0
     assert one.terminate() == 0
     assert one.cli("healthcheck").returncode == 1
+
+
+TELL_MODULES = """
+import sys
+from relay.cli.main import main
+main(sys.argv[2:])
+print("loaded:", *sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+def test_a_relay_without_http_keeps_nothing_of_what_only_its_start_needed(relay: Callable[..., Relay]) -> None:
+    """They would be a third of its memory. What reads the configuration comes back when it is reloaded."""
+    one = relay(http=None, providers=[provider("primary", 1)])
+    one.wrapper = [sys.executable, "-c", TELL_MODULES]
+    one.write()
+    one.launch()
+    until(lambda: bool(one.events("ready")), 20, "the relay is ready")
+    send(one.door, ["you@example.com"], letter())
+    assert one.terminate() == 0
+    [told] = [line for line in one.log_text().splitlines() if line.startswith("loaded: ")]
+    loaded = set(told.split())
+    assert not loaded & {"typer", "click", "pydantic", "pydantic_core", "yaml", "fastapi", "starlette", "uvicorn"}
+    assert {"aiosmtpd", "aiosmtplib", "structlog"} <= loaded
 
 
 def test_commands_work_without_http(relay: Callable[..., Relay]) -> None:

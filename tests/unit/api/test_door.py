@@ -140,6 +140,6 @@ def test_a_knock_that_cannot_be_answered_is_told_and_the_next_one_is(loop: Loop,
 
 
 def test_a_relay_is_there_before_fastapi_and_uvicorn_are() -> None:
-    program = "import relay.app, sys; print(sorted({'fastapi', 'uvicorn', 'starlette'} & set(sys.modules)))"
+    program = "import relay.app.process, sys; print(sorted({'fastapi', 'uvicorn', 'starlette'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

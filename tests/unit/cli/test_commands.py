@@ -14,23 +14,23 @@ from pathlib import Path
 import pytest
 
 from relay.api.parts import Readiness
-from relay.cli.options import hoist
+from relay.cli.options import divide
 
 
 @pytest.mark.parametrize(
-    ("given", "moved"),
+    ("given", "options", "rest"),
     [
-        (["queue", "list", "--json"], ["--json", "queue", "list"]),
-        (["--json", "queue", "list"], ["--json", "queue", "list"]),
-        (["queue", "-c", "x", "list", "--state", "held"], ["-c", "x", "queue", "list", "--state", "held"]),
-        (["check", "--config=x"], ["--config=x", "check"]),
-        (["check", "-cx"], ["-cx", "check"]),
-        (["queue", "show", "--", "--json"], ["queue", "show", "--", "--json"]),
-        (["check", "-c"], ["-c", "check"]),
+        (["queue", "list", "--json"], ["--json"], ["queue", "list"]),
+        (["--json", "queue", "list"], ["--json"], ["queue", "list"]),
+        (["queue", "-c", "x", "list", "--state", "held"], ["-c", "x"], ["queue", "list", "--state", "held"]),
+        (["check", "--config=x"], ["--config=x"], ["check"]),
+        (["check", "-cx"], ["-cx"], ["check"]),
+        (["queue", "show", "--", "--json"], [], ["queue", "show", "--", "--json"]),
+        (["check", "-c"], ["-c"], ["check"]),
     ],
 )
-def test_global_options_may_stand_anywhere(given, moved):
-    assert hoist(given) == moved
+def test_global_options_may_stand_anywhere(given, options, rest):
+    assert divide(given) == (options, rest)
 
 
 def test_global_options_before_and_behind_give_the_same(relay, run):
@@ -85,11 +85,18 @@ def test_check_says_what_it_checked_and_no_secret(relay, run):
     assert json.loads(run("check", "-c", relay.config, "--json").out)["ok"] is True
 
 
-@pytest.mark.parametrize("command", [["check"], ["run"], ["queue", "list"], ["healthcheck"]])
+@pytest.mark.parametrize("command", [["check"], ["queue", "list"], ["healthcheck"]])
 def test_a_missing_configuration_is_2_for_every_command(run, tmp_path, command):
     missing = run(*command, "-c", tmp_path / "none.yaml")
     assert (missing.code, missing.out) == (2, "")
     assert "none.yaml" in missing.err
+
+
+def test_a_missing_configuration_is_2_for_run(tmp_path):
+    """It reads in a process of its own, which speaks to our standard error."""
+    missing = subprocess.run(relay_command("run", "-c", tmp_path / "none.yaml"), capture_output=True, text=True)
+    assert (missing.returncode, missing.stdout) == (2, "")
+    assert missing.stderr == f"{tmp_path}/none.yaml: the configuration cannot be read: no such file or directory\n"
 
 
 def test_explain(relay, run):
@@ -196,7 +203,7 @@ def test_without_a_terminal_the_environment_changes_nothing(relay):
 
 def test_help_is_quick_because_heavy_things_are_not_imported():
     heavy = "{'fastapi', 'uvicorn', 'rich', 'pydantic', 'structlog', 'prometheus_client', 'apsw', 'aiosmtpd'}"
-    program = f"import relay.cli.main, sys; print(sorted({heavy} & set(sys.modules)))"
+    program = f"import relay.cli.commands, sys; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

@@ -80,36 +80,3 @@ def test_routes() -> None:
         ),
         model.Route(),
     )
-
-
-@pytest.mark.parametrize(
-    ("changed", "named"),
-    [
-        ({}, ()),
-        ({"hostname": "other.example"}, ("hostname",)),
-        ({"spool": {"url": "sqlite:///else.db"}}, ("spool", "control")),
-        ({"spool": {"max_size": "1GiB"}}, ()),
-        ({"http": None}, ("http",)),
-        ({"http": {"dashboard": "no"}}, ("http",)),
-        ({"control": "/run/r.sock"}, ("control",)),
-        ({"listeners": [{"name": "b", "listen": "127.0.0.1:26"}], "retry": {"max": "2h"}}, ()),
-    ],
-)
-def test_what_needs_a_restart(changed: dict[str, Any], named: tuple[str, ...]) -> None:
-    assert build.restart_needed(Config(), Config.model_validate(changed)) == named
-
-
-def test_a_reload_puts_in_force_what_it_can():
-    old = Config.model_validate({"hostname": "old.example", "spool": {"url": "sqlite:////old/spool.db"}})
-    new = Config.model_validate(
-        {
-            "hostname": "new.example",
-            "spool": {"url": "sqlite:////new/spool.db", "max_size": "1GiB"},
-            "http": {"listen": "127.0.0.1:9"},
-            "log": {"level": "debug"},
-        }
-    )
-    merged = build.without_restart(old, new)
-    assert (merged.hostname, merged.spool.url, merged.http) == (old.hostname, old.spool.url, old.http)
-    assert merged.control_path == old.control_path
-    assert (merged.spool.max_size, merged.log.level) == (1 << 30, "debug")
