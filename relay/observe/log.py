@@ -11,7 +11,7 @@ from typing import Any
 
 from relay import events
 from relay.model import DeliveryOutcome, Fault, Reply, Verdict
-from relay.observe.logger import LEVELS, Log, configure
+from relay.observe.logger import Log, configure
 from relay.observe.text import moment, place_of
 
 __all__ = ["Log", "LogObserver", "account_hint", "configure"]
@@ -23,9 +23,12 @@ SHOWN_TEXT = 500
 """Characters of a reply; an upstream may send 64 KiB."""
 
 
-def _some(addresses: Sequence[str]) -> list[str]:
+_ACCEPTED, _UNCERTAIN = Verdict.ACCEPTED, Fault.UNCERTAIN  # asking an enum for a member costs a call
+
+
+def _some(addresses: Sequence[str]) -> Sequence[str]:
     if len(addresses) <= SHOWN_RECIPIENTS:
-        return list(addresses)
+        return addresses
     return [*addresses[:SHOWN_RECIPIENTS], f"and {len(addresses) - SHOWN_RECIPIENTS} more"]
 
 
@@ -34,11 +37,19 @@ def _short(text: str) -> str:
 
 
 def _word(outcome: DeliveryOutcome) -> str:
-    if outcome.verdict is Verdict.ACCEPTED:
+    if outcome.verdict is _ACCEPTED:
         return "delivered"
-    if outcome.fault is Fault.UNCERTAIN:
+    if outcome.fault is _UNCERTAIN:
         return "uncertain"
     return str(outcome.verdict)
+
+
+def _word_of_all(outcomes: Sequence[DeliveryOutcome]) -> str:
+    """What became of every recipient of an attempt; "" when that is not the same."""
+    if len(outcomes) == 1:
+        return _word(outcomes[0])
+    words = {_word(outcome) for outcome in outcomes}
+    return words.pop() if len(words) == 1 else ""
 
 
 def account_hint(reply: Reply) -> str:
@@ -93,9 +104,7 @@ class LogObserver:
             events.ConfigurationReloaded: ("error", self._reloaded),
         }
         # What the level hides costs one failed look-up and no call.
-        self._handlers = {
-            kind: handle for kind, (highest, handle) in handlers.items() if log.is_enabled_for(LEVELS[highest])
-        }
+        self._handlers = {kind: handle for kind, (highest, handle) in handlers.items() if log.shows(highest)}
 
     def __call__(self, event: events.Event) -> None:
         handle = self._handlers.get(type(event))
@@ -118,29 +127,27 @@ class LogObserver:
             fields["user"] = source.user
         if event.captured:
             fields["captured"] = True
-        self._log.info("message accepted", **fields)
+        self._log.write("info", "message accepted", fields)
 
     def _attempt(self, event: events.AttemptEnded) -> None:
         outcomes = event.outcomes
-        words = {_word(outcome) for outcome in outcomes}
-        if len(words) != 1:
+        word = _word_of_all(outcomes)
+        if not word:
             self._mixed(event)
             return
-        word = words.pop()
-        write = self._log.info if word in ("delivered", "deferred") else self._log.warning
-        write(
-            word,
-            **{
-                "message": event.message,
-                "from": event.sender,
-                "to": _some([outcome.recipient.address for outcome in outcomes]),
-                "provider": event.provider,
-                "reply": _short(str(outcomes[0].reply)),
-                **({} if word == "delivered" else {"phase": str(outcomes[0].phase)}),
-                "seconds": round(event.seconds, 3),
-                "delay": round(event.delay, 3),
-            },
-        )
+        first = outcomes[0]
+        fields: dict[str, Any] = {
+            "message": event.message,
+            "from": event.sender,
+            "to": _some([outcome.recipient.address for outcome in outcomes]),
+            "provider": event.provider,
+            "reply": _short(str(first.reply)),
+        }
+        if word != "delivered":
+            fields["phase"] = str(first.phase)
+        fields["seconds"] = round(event.seconds, 3)
+        fields["delay"] = round(event.delay, 3)
+        self._log.write("info" if word in ("delivered", "deferred") else "warning", word, fields)
 
     def _mixed(self, event: events.AttemptEnded) -> None:
         results: dict[str, list[str]] = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -26,15 +26,15 @@ _COLOURS = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "erro
 _RESET = "\x1b[0m"
 
 
-def as_json(event: Mapping[str, Any]) -> str:
+def as_json(event: Mapping[str, Any]) -> bytes:
     """One line of JSON, in the order of the fields."""
     try:
         line = _FAST.encode(event)
         if line.isascii():
-            return line.decode()
+            return line
     except ValueError:  # a lone surrogate, or what is not UTF-8
         pass
-    return _ESCAPING.encode(event)
+    return _ESCAPING.encode(event).encode()
 
 
 def escaped(text: str) -> str:
@@ -101,6 +101,3 @@ def place_of(error: BaseException, frames: int = 4) -> str:
 
 def _short(path: str) -> str:
     return "/".join(path.split("/")[-2:])
-
-
-Renderer = Callable[[Mapping[str, Any]], str]

@@ -19,11 +19,11 @@ OK = Reply(code=250, enhanced="2.0.0", text="Ok")
 
 
 def seen(*happened: events.Event, level: str = "info") -> list[dict[str, typing.Any]]:
-    stream = io.StringIO()
-    observe = LogObserver(configure(level, "json", stream=stream))
+    written = io.BytesIO()
+    observe = LogObserver(configure(level, "json", stream=io.TextIOWrapper(written)))
     for event in happened:
         observe(event)
-    return [json.loads(line) for line in stream.getvalue().splitlines()]
+    return [json.loads(line) for line in written.getvalue().splitlines()]
 
 
 def accepted(**changed: typing.Any) -> events.MessageAccepted:
@@ -188,7 +188,7 @@ def test_at_warning_an_attempt_is_shown_when_it_failed():
 
 def test_two_lines_of_a_message_cost_little():
     """A guard against a slow processor, not a benchmark: ten times what was measured (2 × 7 µs)."""
-    observe = LogObserver(configure("info", "json", stream=io.StringIO()))
+    observe = LogObserver(configure("info", "json", stream=io.TextIOWrapper(io.BytesIO())))
     flow = (accepted(), attempt(outcome("a@x", Verdict.ACCEPTED)))
     began = time.perf_counter()
     for _ in range(500):

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+from typing import Any
 
 import pytest
 
@@ -13,17 +14,30 @@ from relay.observe.logger import Sink, configure
 from relay.observe.text import as_console, masked, place_of
 
 
-class Stream(io.StringIO):
+class Bytes(io.BytesIO):
     """Remembers how often it was written to."""
 
-    def __init__(self, terminal: bool = False) -> None:
-        super().__init__()
-        self.writes = 0
+    writes = 0
+
+    def write(self, data: Any) -> int:
+        self.writes += 1
+        return super().write(data)
+
+
+class Stream(io.TextIOWrapper):
+    """As stderr is: a text layer above bytes."""
+
+    def __init__(self, terminal: bool = False, encoding: str = "utf-8") -> None:
+        self.bytes = Bytes()
+        super().__init__(self.bytes, encoding=encoding)
         self._terminal = terminal
 
-    def write(self, text: str) -> int:
-        self.writes += 1
-        return super().write(text)
+    @property
+    def writes(self) -> int:
+        return self.bytes.writes
+
+    def getvalue(self) -> str:
+        return self.bytes.getvalue().decode(self.encoding)
 
     def isatty(self) -> bool:
         return self._terminal
@@ -65,6 +79,27 @@ def test_console_into_a_file_has_no_colours():
     assert 'reply="250 ok"' in stream.getvalue()
 
 
+def test_a_terminal_is_given_no_letter_that_its_encoding_lacks():
+    stream = Stream(encoding="ascii")
+    configure("info", "console", stream=stream).info("delivered", to=["für@b.example"])
+    assert stream.getvalue().endswith(" to=f\\xfcr@b.example\n")
+
+
+def test_what_is_bound_to_a_logger_is_in_its_lines():
+    stream = Stream()
+    configure("info", "json", stream=stream).bind(listener="internal").info("delivered", message="0a")
+    (line,) = lines(stream)
+    assert list(line) == ["time", "level", "event", "listener", "message"]
+
+
+def test_times_are_to_the_millisecond_whichever_came_before():
+    stream, times = Stream(), iter([1_795_000_000.25, 1_795_000_000.2509, 1_795_000_000.999, 1_795_000_001.0])
+    log = configure("info", "json", stream=stream, clock=lambda: next(times))
+    for _ in range(4):
+        log.info("delivered")
+    assert [str(line["time"])[17:] for line in lines(stream)] == ["40.250Z", "40.250Z", "40.999Z", "41.000Z"]
+
+
 def test_level_hides_what_is_below():
     stream = Stream()
     log = configure("warning", "json", stream=stream)
@@ -95,7 +130,7 @@ def test_a_stream_that_is_gone_stops_nothing():
     stream = Stream()
     sink = Sink(stream)
     stream.close()
-    sink.warning("nobody reads this")
+    sink.warning(b"nobody reads this")
 
 
 @pytest.mark.parametrize("style", ["json", "console"])
