@@ -65,11 +65,15 @@ class ReplyParser:
 
     def read(self, data: bytes) -> list[ParsedReply]:
         """As `feed`, with the lines, for EHLO. Bare LF ends a line too: who answers so means it."""
-        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        lines = (self._buffer + data).split(b"\n")
+        self._buffer = lines.pop()
         done: list[ParsedReply] = []
         for line in lines:
-            problem = self._line(line.removesuffix(b"\r"), done)
-            if problem:
+            # Where no reply is half read, a line that fits all limits means the same each time it comes.
+            whole = None if self._lines or len(line) > MAX_OFTEN else _whole(line)
+            if whole is not None:
+                done.append(whole)
+            elif problem := self._line(line.removesuffix(b"\r"), done):
                 raise ProtocolError(problem, done)
         if len(self._buffer) > MAX_LINE:
             raise ProtocolError("reply line too long", done)
@@ -89,11 +93,19 @@ class ReplyParser:
         self._code = code
         self._lines.append(text or b"")
         if more != b"-":
-            parse = _parsed_often if self._size <= MAX_OFTEN else _parsed
-            done.append(parse(int(code), tuple(self._lines)))
+            done.append(_parsed(int(code), tuple(self._lines)))
             self._lines.clear()
             self._size = 0
         return ""
+
+
+@lru_cache(maxsize=256)  # "250 2.1.5 Ok" and its like come thousands of times a second
+def _whole(line: bytes) -> ParsedReply | None:
+    """The reply that is this one line. None: it goes on, or is none."""
+    found = _LINE.fullmatch(line.removesuffix(b"\r"))
+    if found is None or found[2] == b"-":
+        return None
+    return _parsed(int(found[1]), (found[3] or b"",))
 
 
 def _parsed(code: int, lines: tuple[bytes, ...]) -> ParsedReply:
@@ -109,10 +121,6 @@ def _parsed(code: int, lines: tuple[bytes, ...]) -> ParsedReply:
         if text:
             texts.append(text)
     return ParsedReply(Reply(code=code, enhanced=enhanced, text=" / ".join(texts)[:MAX_TEXT]), lines)
-
-
-# "250 2.1.5 Ok" and its like come thousands of times a second; what is long is rarely the same again.
-_parsed_often = lru_cache(maxsize=256)(_parsed)
 
 
 def printable(raw: bytes) -> str:
