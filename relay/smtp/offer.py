@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from relay.model import Recipient, Reply, Shipment
 
-_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
@@ -57,11 +57,9 @@ def obstacle(shipment: Shipment, size: int, offer: Offer) -> Reply | None:
 
 def needs_utf8(shipment: Shipment) -> bool:
     """RFC 6531 3.4: SMTPUTF8 goes with the mail whenever an address or a header is not ASCII, and only then."""
-    return (
-        shipment.message.envelope.utf8
-        or not shipment.sender.isascii()
-        or not all(recipient.address.isascii() for recipient in shipment.recipients)
-    )
+    if shipment.message.envelope.utf8 or not shipment.sender.isascii():
+        return True
+    return not "".join([recipient.address for recipient in shipment.recipients]).isascii()
 
 
 def commands(shipment: Shipment, size: int, offer: Offer) -> list[bytes]:
@@ -69,37 +67,38 @@ def commands(shipment: Shipment, size: int, offer: Offer) -> list[bytes]:
 
     Raises ValueError for what would not stay one line each: the border that lets an address in must not let that in.
     """
-    lines = [_mail(shipment, size, offer)]
     utf8 = offer.utf8 and needs_utf8(shipment)
+    lines = [_mail(shipment, size, offer, utf8)]
     lines += [_rcpt(recipient, offer, utf8) for recipient in shipment.recipients]
-    if any(map(_CONTROL.search, lines)):
+    said = "".join(lines)
+    if not said.isprintable() and _CONTROL.search(said):  # no control character is printable
         raise ValueError("a control character in the envelope")
-    return [line + b"\r\n" for line in lines]
+    return [f"{line}\r\n".encode() for line in lines]
 
 
-def _mail(shipment: Shipment, size: int, offer: Offer) -> bytes:
+def _mail(shipment: Shipment, size: int, offer: Offer, utf8: bool) -> str:
     line = f"MAIL FROM:<{shipment.sender}>"
     envelope = shipment.message.envelope
     if offer.size is not None:
         line += f" SIZE={size}"
     if envelope.eight_bit and offer.eight_bit:
         line += " BODY=8BITMIME"
-    if offer.utf8 and needs_utf8(shipment):
+    if utf8:
         line += " SMTPUTF8"
     if offer.dsn:  # RFC 3461 5.2.1: on to a server that offers DSN, as received
         line += (f" RET={envelope.ret}" if envelope.ret else "") + (
             f" ENVID={envelope.envid}" if envelope.envid else ""
         )
-    return line.encode()
+    return line
 
 
-def _rcpt(recipient: Recipient, offer: Offer, utf8: bool) -> bytes:
+def _rcpt(recipient: Recipient, offer: Offer, utf8: bool) -> str:
     line = f"RCPT TO:<{recipient.address}>"
     if offer.dsn:
         line += f" NOTIFY={recipient.notify}" if recipient.notify else ""
         if recipient.orcpt:
             line += f" ORCPT={recipient.orcpt if utf8 else _NOT_ASCII.sub(_escaped, recipient.orcpt)}"
-    return line.encode()
+    return line
 
 
 def _escaped(char: re.Match[str]) -> str:
