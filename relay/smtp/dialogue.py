@@ -19,6 +19,9 @@ from relay.smtp.transaction import FITS, IN_STEP, PHASE, Step, Transaction
 _DATA = b"DATA\r\n"
 _DOT = b".\r\n"
 
+# Steps of every message: to Python 3.11 `Step.DOT` is a function call.
+_AT_RCPT, _AT_BODY, _AT_DOT, _AT_END = Step.RCPT, Step.BODY, Step.DOT, Step.ENDED
+
 
 class Dialogue:
     """All transactions of one connection.
@@ -28,7 +31,7 @@ class Dialogue:
     `out`: bytes to write, take them all. `due`: the transaction whose body is to be written now. `asked`: the one whose
     BDAT LAST is in `out`; who writes it sets its `end`, and this to None.
     `trouble`: once set, why this connection carries nothing more; `misled`: it came of CHUNKING. `heard`: replies so
-    far, all transactions.
+    far, all transactions. `most`: how many may be in flight. `chunks`: whether a transaction may go by BDAT now.
     """
 
     def __init__(self, offer: Offer, *, pipelining: bool) -> None:
@@ -40,7 +43,7 @@ class Dialogue:
         self.heard = 0
         self._offer = offer
         self._pipelining = pipelining and offer.pipelining
-        self._chunks = Chunks.STRANGE if self._pipelining and offer.chunking else Chunks.NEVER
+        self._know(Chunks.STRANGE if self._pipelining and offer.chunking else Chunks.NEVER)
         self._dismissed = False
         self._line: deque[Transaction] = deque()
         self._parser = ReplyParser()
@@ -52,17 +55,12 @@ class Dialogue:
         if not line or self.trouble:
             return not self.trouble
         last = line[-1]
-        return self._pipelining and len(line) < self.most and (last.said or last.step >= Step.DOT)
+        return self._pipelining and len(line) < self.most and (last.said or last.step >= _AT_DOT)
 
-    @property
-    def most(self) -> int:
-        """How many may be in flight."""
-        return MOST if self._chunks is Chunks.OPEN else 2
-
-    @property
-    def chunks(self) -> bool:
-        """Whether a transaction may go by BDAT now."""
-        return self._chunks >= Chunks.ASK
+    def _know(self, chunks: Chunks) -> None:
+        self._chunks = chunks
+        self.chunks = chunks >= Chunks.ASK
+        self.most = MOST if chunks is Chunks.OPEN else 2
 
     def may_chunk(self, shipment: Shipment) -> bool:
         """With several recipients the refusal of one, shifted, could pass for that of the message."""
@@ -108,7 +106,7 @@ class Dialogue:
     def body_written(self) -> None:
         """The whole body of `due` was put in `out` or written: its dot follows, and uncertainty begins."""
         if self.due is not None:
-            self.due.step = Step.DOT
+            self.due.step = _AT_DOT
             self.due = None
             self.out.append(_DOT)
 
@@ -160,7 +158,7 @@ class Dialogue:
             return
         else:
             _HANDLERS[transaction.step](self, transaction, reply)
-        if transaction.step is Step.ENDED:
+        if transaction.step is _AT_END:
             self.due = None
             ended.append(self._line.popleft())
 
@@ -190,7 +188,7 @@ class Dialogue:
             transaction.conclude(Phase.MAIL, reply)
         elif self._chunks and not self._tells(transaction, reply):
             return
-        transaction.step = Step.RCPT
+        transaction.step = _AT_RCPT
         if self._pipelining:
             return
         if transaction.phase is None:
@@ -201,7 +199,7 @@ class Dialogue:
     def _on_rcpt(self, transaction: Transaction, reply: Reply) -> None:
         if self._chunks and reply.code < 300 and not self._tells(transaction, reply):
             return
-        transaction.answers.append(reply)
+        transaction.answer(reply)
         count = len(transaction.answers)
         if count == len(transaction.shipment.recipients):
             if self._pipelining:
@@ -222,7 +220,7 @@ class Dialogue:
             transaction.conclude(Phase.DATA, reply)
             self._reset(transaction)
         elif transaction.wanted:
-            transaction.step = Step.BODY
+            transaction.step = _AT_BODY
             self.due = transaction
         else:
             # RFC 2920 3.1: nobody is left, but 354 was said: an empty message, whose 250 counts for nothing.
@@ -240,10 +238,10 @@ class Dialogue:
         self.trouble = f"answered before it had the message: {reply}"
 
     def _on_dot(self, transaction: Transaction, reply: Reply) -> None:
-        transaction.conclude(Phase.DOT, reply)
-        transaction.step = Step.ENDED
-        if self._chunks is Chunks.STRANGE and reply.code < 300 and transaction.telling and of_content(reply):
-            self._chunks = Chunks.ASK
+        transaction.conclude(PHASE[_AT_DOT], reply)
+        transaction.step = _AT_END
+        if self._chunks and not self.chunks and reply.code < 300 and transaction.telling and of_content(reply):
+            self._know(Chunks.ASK)
 
     # BDAT. Each reply has to tell that it is in its place; a single one too many never passes all of them.
 
@@ -265,7 +263,7 @@ class Dialogue:
             # Whatever the reason, DATA will show: nothing of this message is anywhere.
             self._lose_step(f"answered BDAT with: {reply}")
         else:
-            self._chunks = Chunks.OPEN
+            self._know(Chunks.OPEN)
             transaction.step = Step.LAST
             transaction.said = True
             self.asked = transaction

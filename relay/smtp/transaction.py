@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+from itertools import zip_longest
+
+from msgspec import Struct, field
 
 from relay.model import Phase, Recipient, Reply, Shipment
 
@@ -43,7 +45,7 @@ FITS = ((2, 4, 5), (2, 4, 5), (3, 4, 5), (2, 4, 5), (4, 5), (2, 4, 5), (2, 4, 5)
 IN_STEP = (Step.BODY, Step.DOT, Step.VOID)
 
 
-class Result(NamedTuple):
+class Result(Struct, frozen=True):
     """What is known about one recipient. `reply` None: the connection ended first. `uncertain`: after the dot."""
 
     recipient: Recipient
@@ -52,7 +54,7 @@ class Result(NamedTuple):
     uncertain: bool
 
 
-class Transaction:
+class Transaction(Struct, eq=False):
     """One shipment on one connection.
 
     `doubtful`: it ended before its body, and nothing proved that what was heard was said to it: on a connection that
@@ -60,41 +62,39 @@ class Transaction:
 
     `asks`: what it waits for after the last RCPT: DATA, CHUNK or LAST. `said`: its BDAT LAST, with all content, was
     said, as far as byte `end` of the connection. `rest`: content to be said after its first chunk. `telling`: so far
-    each 2xx tells which command it answers (see `chunking`).
+    each 2xx tells which command it answers (see `chunking`). `refusals`: how many of `answers` are.
     """
 
-    __slots__ = (
-        *("answers", "asks", "doubtful", "end", "lines", "phase", "reply", "rest", "said", "shipment", "step"),
-        *("telling", "uncertain"),
-    )
-
-    def __init__(self, shipment: Shipment, lines: list[bytes]) -> None:
-        self.shipment = shipment
-        self.lines = lines
-        self.step = Step.MAIL
-        self.asks = Step.DATA
-        self.answers: list[Reply] = []
-        self.doubtful = False
-        self.phase: Phase | None = None
-        self.reply: Reply | None = None
-        self.uncertain = False
-        self.said = False
-        self.end = 0
-        self.rest = b""
-        self.telling = True
+    shipment: Shipment
+    lines: list[bytes]
+    step: Step = Step.MAIL
+    asks: Step = Step.DATA
+    answers: list[Reply] = field(default_factory=list)
+    refusals: int = 0
+    doubtful: bool = False
+    phase: Phase | None = None
+    reply: Reply | None = None
+    uncertain: bool = False
+    said: bool = False
+    end: int = 0
+    rest: bytes = b""
+    telling: bool = True
 
     @property
     def wanted(self) -> bool:
         """Whether MAIL and at least one RCPT were accepted."""
-        return self.phase is None and any(answer.code < 300 for answer in self.answers)
+        return self.phase is None and self.refusals < len(self.answers)
 
     @property
     def hopeless(self) -> bool:
         """MAIL was refused, or every recipient."""
-        many = len(self.answers)
-        return self.phase is Phase.MAIL or (
-            many == len(self.shipment.recipients) and all(answer.code >= 400 for answer in self.answers)
-        )
+        return self.phase is Phase.MAIL or self.refusals == len(self.shipment.recipients)
+
+    def answer(self, reply: Reply) -> None:
+        """To the next RCPT."""
+        self.answers.append(reply)
+        if reply.code >= 400:
+            self.refusals += 1
 
     def conclude(self, phase: Phase, reply: Reply | None) -> None:
         """The fate of every recipient that was not refused by name. The first conclusion stands."""
@@ -104,6 +104,7 @@ class Transaction:
     def forget(self) -> None:
         """Nothing that was heard is to be believed."""
         self.answers.clear()
+        self.refusals = 0
         self.phase = self.reply = None
 
     def cut(self, *, handed: bool) -> None:
@@ -127,10 +128,9 @@ class Transaction:
     def results(self) -> list[Result]:
         """One for each recipient, in their order. Only after the transaction has ended."""
         phase = self.phase or Phase.RCPT
-        own = iter(() if phase is Phase.MAIL else self.answers)  # after a refused MAIL they are 503s about that
+        own = () if phase is Phase.MAIL else self.answers  # after a refused MAIL they are 503s about that
         results = []
-        for recipient in self.shipment.recipients:
-            answer = next(own, None)
+        for recipient, answer in zip_longest(self.shipment.recipients, own):
             if answer is not None and answer.code >= 400:
                 results.append(Result(recipient, Phase.RCPT, answer, False))
             else:

@@ -6,9 +6,12 @@ The pool makes it on a transport that is ready for MAIL and feeds it jobs. Never
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from pathlib import Path
 from typing import Protocol
+
+from msgspec import Struct
 
 from relay.model import DeliveryOutcome, Provider, Shipment
 from relay.smtp.chunking import RSET
@@ -28,19 +31,14 @@ QUIET = 1.0
 """Seconds after which an unused connection may have been given up: DATA, then, sends no body before it is answered."""
 
 
-class Job:
+class Job(Struct, eq=False):
     """A shipment on its way. `first`: it opened its connection. `again`: since when it was already tried on another."""
 
-    __slots__ = ("again", "content", "first", "future", "shipment")
-
-    def __init__(
-        self, shipment: Shipment, content: Content, future: asyncio.Future[tuple[DeliveryOutcome, ...]]
-    ) -> None:
-        self.shipment = shipment
-        self.content = content
-        self.future = future
-        self.first = False
-        self.again: float | None = None
+    shipment: Shipment
+    content: Content
+    future: asyncio.Future[tuple[DeliveryOutcome, ...]]
+    first: bool = False
+    again: float | None = None
 
 
 class Owner(Protocol):
@@ -83,7 +81,8 @@ class Conversation(asyncio.Protocol):
         self.offer = offer
         self._owner = owner
         self._transport = transport
-        self._timeouts = provider.timeouts
+        command, data = provider.timeouts.command, provider.timeouts.data
+        self._patience_at = [data if step in (Step.BODY, Step.DOT, Step.LAST) else command for step in Step]
         self._dialogue = Dialogue(offer, pipelining=provider.pipelining != "off")
         self._jobs: deque[Job] = deque()
         self._begun = False
@@ -94,6 +93,7 @@ class Conversation(asyncio.Protocol):
         self._deadline = 0.0
         self._overdue = False
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
         self._stream: asyncio.Task[None] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._paused = False
@@ -127,18 +127,15 @@ class Conversation(asyncio.Protocol):
             dialogue.asked = None
         if dialogue.due is not None and self._stream is None:
             self._write_body()
-        while dialogue.room and not self._held_up and (job := self._owner.take(self)) is not None:
+        # Not when BDAT bodies that nobody reads would pile up.
+        held_up = self._leaving or (self._paused and dialogue.chunks)
+        while not held_up and dialogue.room and (job := self._owner.take(self)) is not None:
             self._begin(job)
         out = dialogue.out
         if out:
             self._write(b"".join(out))
             out.clear()
         self._expect()
-
-    @property
-    def _held_up(self) -> bool:
-        """By BDAT bodies that nobody reads no more are piled up."""
-        return self._leaving or (self._paused and self._dialogue.chunks)
 
     def _write(self, data: bytes) -> None:
         self._written += len(data)
@@ -291,22 +288,24 @@ class Conversation(asyncio.Protocol):
             return
         self._overdue = False
         self._deadline = self._loop.time() + self._patience()
-        if self._timer is None or self._deadline < self._timer.when():
+        if self._deadline < self._timer_at:
             self._arm()
 
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._timer_at = self._deadline
         self._timer = self._loop.call_at(self._deadline, self._tick)
 
     def _tick(self) -> None:
-        self._timer = None
+        self._timer, self._timer_at = None, math.inf
         if self._loop.time() < self._deadline:
             self._arm()
         elif not self._overdue:
             # A process that was stopped runs its timers before it reads what came meanwhile (hazard G9).
             self._overdue = True
-            self._timer = self._loop.call_later(READING, self._tick)
+            self._timer_at = self._loop.time() + READING
+            self._timer = self._loop.call_at(self._timer_at, self._tick)
         elif self._jobs or self._leaving:
             if self._dialogue.chunks:
                 self._owner.misled()
@@ -318,7 +317,7 @@ class Conversation(asyncio.Protocol):
         step = self._dialogue.step
         if step is None:
             return QUIT_SECONDS if self._leaving else self._owner.idle_seconds
-        return self._timeouts.data if step in (Step.BODY, Step.DOT, Step.LAST) else self._timeouts.command
+        return self._patience_at[step]
 
     def _where(self) -> str:
         step = self._dialogue.step

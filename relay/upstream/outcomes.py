@@ -20,12 +20,12 @@ def of_results(
 
 
 def _of_result(provider: Provider, result: Result, reason: str, dsn: bool, abreast: int) -> DeliveryOutcome:
-    recipient, phase, reply, _ = result
+    reply = result.reply
     if reply is None:
-        return outcome(recipient, provider.name, provider.preset, phase, lost(f"{provider.host} {reason}"))
-    if reply.code < 300:
-        return accepted(recipient, provider.name, reply, dsn=dsn, abreast=abreast)
-    return outcome(recipient, provider.name, provider.preset, phase, reply)
+        reply = lost(f"{provider.host} {reason}")
+    elif reply.code < 300:
+        return accepted(result.recipient, provider.name, reply, dsn=dsn, abreast=abreast)
+    return outcome(result.recipient, provider.name, provider.preset, result.phase, reply)
 
 
 def of_reply(

@@ -89,13 +89,13 @@ class Pool:
 
     @property
     def chunking(self) -> bool:
-        return asyncio.get_running_loop().time() >= self._plain_until
+        return not self._plain_until or asyncio.get_running_loop().time() >= self._plain_until
 
     def misled(self) -> None:
         self._plain_until = asyncio.get_running_loop().time() + PLAIN
 
     def take(self, conversation: Conversation) -> Job | None:
-        job = self._next(conversation)
+        job = self._next(conversation) if self._waiting or self._again else None
         if job is not None:
             self._idle.pop(conversation, None)
             self._riding.pop(conversation, None)
