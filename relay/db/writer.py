@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import Any, cast
 
 import apsw
@@ -31,10 +31,11 @@ Outcome = tuple[Any, Exception | None]
 CHECKPOINT_PAGES = 4096
 IDLE = 1.0
 
-# Once more than QUIET operations shared a commit others are surely on their way: waiting GATHER seconds for them costs
-# them less than the commits it saves (a third of the fsyncs, a fifth of the CPU). One client alone never waits.
-QUIET = 2
-GATHER = 0.001
+# While the loop is busy, more for the next commit is surely on its way, and sharing one costs nobody anything: what is
+# to be written waits until the loop has nothing else to do, but for so many turns of it at most. A turn as short as
+# IDLE_TURN had nothing to do, so one client alone waits for no one.
+TURNS = 16
+IDLE_TURN = 20e-6
 
 # The log's format: https://sqlite.org/fileformat2.html#the_write_ahead_log
 _LOG_HEADER, _FRAME_HEADER = 32, 24
@@ -63,18 +64,35 @@ class Writer:
         self._connection = connection
         self._loop = loop
         self._observe = observe
-        self._queue: SimpleQueue[Operation | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[Operation] | None] = SimpleQueue()
+        self._gathered: list[Operation] = []
         self._checkpointed = 0
-        self._crowd = 0
         self.failure = ""
         self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
         self._thread.start()
 
     def put(self, operation: Operation) -> None:
-        self._queue.put(operation)
+        """To be called on the loop."""
+        if not self._gathered:
+            self._loop.call_soon(self._turn, TURNS, perf_counter())
+        self._gathered.append(operation)
+
+    def _turn(self, left: int, since: float) -> None:
+        """The loop took a turn. Gathered operations are handed over together, in their order."""
+        now = perf_counter()
+        if left and now - since > IDLE_TURN:
+            self._loop.call_soon(self._turn, left - 1, now)
+        else:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        for start in range(0, len(gathered), LARGEST):
+            self._queue.put(gathered[start : start + LARGEST])
 
     async def close(self) -> None:
         """Write what waits, then end the thread and close the connection."""
+        self._hand_over()
         self._queue.put(None)
         await self._loop.run_in_executor(None, self._thread.join)
 
@@ -83,7 +101,6 @@ class Writer:
         while open_:
             batch, open_ = self._take()
             if batch:
-                self._crowd = len(batch)
                 self._serve(batch)
         with contextlib.suppress(apsw.Error):  # the last checkpoint may fail; the log keeps everything
             self._connection.close()
@@ -91,17 +108,15 @@ class Writer:
     def _take(self) -> tuple[list[Operation], bool]:
         """All that waits, up to LARGEST; False when it was the last."""
         batch: list[Operation] = []
-        item = self._next()
-        if item is not None and self._crowd > QUIET:
-            sleep(GATHER)
-        while item is not None:
-            batch.append(item)
-            if len(batch) == LARGEST or self._queue.empty():
+        more = self._next()
+        while more is not None:
+            batch += more
+            if len(batch) >= LARGEST or self._queue.empty():
                 return batch, True
-            item = self._queue.get()
+            more = self._queue.get()
         return batch, False
 
-    def _next(self) -> Operation | None:
+    def _next(self) -> list[Operation] | None:
         """The next in the queue; a second without any is used to copy the log."""
         if self._unchecked() and not self.failure:
             try:

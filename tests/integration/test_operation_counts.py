@@ -81,13 +81,16 @@ def test_mail_of_a_crowd_shares_its_flushes(relay: MAKE, tmp_path: Path, load: L
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("load", "sending", "receiving", "polling"),
-    [(KEPT, 8.5, 8.5, 1.0), (NEW, 13.5, 11.5, 2.0)],
+    [(KEPT, 8.5, 8.5, 2.0), (NEW, 13.5, 11.5, 3.0)],
     ids=["kept", "new"],
 )
 def test_a_message_takes_few_system_calls(
     relay: MAKE, tmp_path: Path, load: Load, sending: float, receiving: float, polling: float
 ) -> None:
-    """Slow: 1,000 messages, every call of the relay stopped twice."""
+    """Slow: 1,000 messages, every call of the relay stopped twice.
+
+    Of the polls most do not wait: a commit is gathered over turns of the loop, and under strace even an idle one is long.
+    """
     output, sink = tmp_path / "strace.txt", Sink(tmp_path)
     one = relay(**to_sink(sink)).start()
     with running(sink):

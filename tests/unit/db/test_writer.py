@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from relay.db.changes import LARGEST, Change, Kind, apply
 from relay.db.connection import open_writer
 from relay.db.database import Database
 from relay.db.errors import StorageFailed, StorageFull
-from relay.db.writer import Operation, Task
+from relay.db.writer import IDLE_TURN, TURNS, Operation, Task
 from relay.events import Committed, Event, SpoolFailed
 from tests.unit.db.disks import Disk
 
@@ -97,6 +98,32 @@ async def test_what_waits_is_one_transaction_and_one_fsync(rig: Rig, disk: Disk)
     await asyncio.gather(*[told.outcome for told in waiting])
     assert rig.commits() == [1, 50]
     assert disk.syncs - before <= 2, "one for the operation that kept it busy, one for all fifty"
+
+
+async def busy_turn() -> None:
+    """The loop has something to do in this turn, and the writer's thread may run."""
+    time.sleep(5 * IDLE_TURN)  # noqa: ASYNC251 - what a handler at work looks like
+    await asyncio.sleep(0)
+
+
+async def test_a_busy_loop_shares_commits(rig: Rig) -> None:
+    told = []
+    for number in range(TURNS // 2):
+        told.append(rig.put(message(number)))
+        await busy_turn()
+    await asyncio.gather(*[one.outcome for one in told])
+
+    assert rig.commits() == [TURNS // 2]
+
+
+async def test_a_loop_that_is_never_idle_does_not_hold_a_commit_up(rig: Rig) -> None:
+    told = rig.put(message(1))
+    turns = 0
+    while not told.outcome.done() and turns < 1000:
+        await busy_turn()
+        turns += 1
+
+    assert TURNS < turns < 1000
 
 
 async def test_results_come_back_in_order(rig: Rig) -> None:
