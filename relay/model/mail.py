@@ -27,6 +27,8 @@ class Reply(Struct, frozen=True, kw_only=True):
     text: str = ""
 
     def __str__(self) -> str:
+        if self.code and self.enhanced and self.text:
+            return f"{self.code} {self.enhanced} {self.text}"
         return " ".join(part for part in (str(self.code or ""), self.enhanced, self.text) if part)
 
 
