@@ -16,6 +16,9 @@ from relay.model import DeliveryOutcome, Fault, Message, Provider, Reply, Verdic
 
 DEFAULT_CONNECTIONS = 20
 MOST_IN_FLIGHT = 1000
+IN_HAND = 1
+"""Messages for each connection beyond those it carries: its next, so that it need not wait until one is claimed."""
+
 FIRST_PAUSE = 5.0
 LAST_PAUSE = 60.0
 
@@ -83,10 +86,10 @@ class ProviderState:
         return self.barrier() or self._quota(now) or self._throttling(now) or self._busy(now)
 
     def room(self, now: float) -> int:
-        """Transactions it can be given now: what its connections carry."""
+        """Transactions it can be given now: what its connections carry, and what they begin with next."""
         if self.barrier() is not None or self._throttling(now) is not None:
             return 0
-        most = self.window if self.window < self.full else self.abreast * self.full
+        most = self.window if self.window < self.full else (self.abreast + IN_HAND) * self.full
         left = self.meter.room(now)
         return max(0, most - self.in_flight if left is None else min(left, most - self.in_flight))
 

@@ -424,7 +424,7 @@ async def test_no_more_is_claimed_than_there_is_room_for_while_headers_are_read(
         Slow.gate.set()
         for id in ids:
             assert (await desk.settled(id)).state is State.ACCEPTED
-        assert desk.spool.most <= 2  # type: ignore[attr-defined]
+        assert desk.spool.most <= 3  # type: ignore[attr-defined]
 
 
 async def test_mail_leaves_a_lane_that_does_not_move_when_its_route_is_repaired():

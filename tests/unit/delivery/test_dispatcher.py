@@ -228,7 +228,7 @@ class TestPace:
 
     def test_a_throttled_provider_gets_half_as_many_after_its_pause(self, make) -> None:
         dispatcher = make.dispatcher(make.provider(limits=Limits(connections=8)))
-        assert dispatcher.appetite(make.now).room["default"] == 16
+        assert dispatcher.appetite(make.now).room["default"] == 24
         fail(dispatcher, make, times=5, code=432, phase=Phase.MAIL)  # in flight together: one complaint
 
         assert dispatcher.appetite(make.now).room["default"] == 0
@@ -349,7 +349,7 @@ class TestHealth:
             for send in sends:
                 dispatcher.finished(send, [make.took()], now)
 
-        assert rooms == [1, 2, 4, 10]
+        assert rooms == [1, 2, 4, 15]
         assert [type(event) for event in seen[-2:]] == [CircuitChanged, ProviderRecovered]
 
     def test_a_probe_that_fails_opens_it_for_longer(self, make) -> None:
@@ -453,9 +453,9 @@ class TestReload:
         send = use(dispatcher, make)
         dispatcher.replace([make.provider(weight=2, limits=Limits(connections=5))], [], DeliveryPolicy(), now=make.now)
 
-        assert dispatcher.appetite(make.now).room["default"] == 9
+        assert dispatcher.appetite(make.now).room["default"] == 14
         dispatcher.finished(send, [make.took()], make.now)
-        assert dispatcher.appetite(make.now).room["default"] == 10
+        assert dispatcher.appetite(make.now).room["default"] == 15
 
     def test_a_new_circuit_policy_counts_for_unchanged_providers(self, make) -> None:
         dispatcher = make.dispatcher(make.provider())
@@ -512,8 +512,8 @@ class TestAppetite:
         fail(dispatcher, make)
         room = dispatcher.appetite(make.now).room
 
-        assert (room["default"], room[key]) == (40, 0)
-        assert (room[pin_key("backup")], room[pin_key("primary")]) == (40, 0)
+        assert (room["default"], room[key]) == (60, 0)
+        assert (room[pin_key("backup")], room[pin_key("primary")]) == (60, 0)
 
     def test_a_thousand_are_in_flight_at_most(self, make) -> None:
         dispatcher = make.dispatcher(make.provider())
@@ -523,16 +523,16 @@ class TestAppetite:
         assert dispatcher.appetite(make.now).total == 400
         assert dispatcher.appetite(make.now).room["default"] == 0
 
-    def test_there_is_room_for_what_connections_carry_and_no_more_than_limits_leave(self, make) -> None:
+    def test_there_is_room_for_what_connections_carry_and_their_next_and_no_more_than_limits_leave(self, make) -> None:
         """Only a provider whose last acceptance came over several in flight gets more, and as long as they do."""
-        limits = Limits(connections=3, per_minute=10)
+        limits = Limits(connections=3, per_minute=12)
         dispatcher = make.dispatcher(make.provider(limits=limits))
         sends = [use(dispatcher, make) for _ in range(2)]
-        assert dispatcher.appetite(make.now).room["default"] == 4
+        assert dispatcher.appetite(make.now).room["default"] == 7
         dispatcher.finished(sends.pop(), [replace(make.took(), abreast=4)], make.now)
-        assert dispatcher.appetite(make.now).room["default"] == 8  # of ten a minute; the connections carry 11 more
+        assert dispatcher.appetite(make.now).room["default"] == 10  # of twelve a minute; the connections need 14 more
         dispatcher.finished(sends.pop(), [replace(make.took(), abreast=2)], make.now)
-        assert dispatcher.appetite(make.now).room["default"] == 6
+        assert dispatcher.appetite(make.now).room["default"] == 9
         use(dispatcher, make)
         fail(dispatcher, make, times=1, code=432, phase=Phase.MAIL)
         assert dispatcher.appetite(make.now).room["default"] == 0
@@ -549,7 +549,7 @@ class TestAppetite:
         dispatcher = make.dispatcher(*two(make, limits=Limits(connections=3)))
         fail(dispatcher, make, times=1, code=432, phase=Phase.MAIL)
 
-        assert dispatcher.appetite(make.now).room["default"] == 6
+        assert dispatcher.appetite(make.now).room["default"] == 9
 
     def test_sources_do_not_make_route_keys(self, make) -> None:
         dispatcher = make.dispatcher(make.provider())
