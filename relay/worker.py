@@ -17,7 +17,7 @@ from relay.delivery.attempt import Attempt, Park, Send, Tried
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.ledger import Setting, Settled
 from relay.delivery.notices import Notice, compose
-from relay.delivery.settle import crashed, held, settle
+from relay.delivery.settle import crashed, delivered, held, settle
 from relay.events import AttemptEnded, EntryCrashed, MessageParked, NoticeFailed, NoticeQueued, Observer
 from relay.model import (
     Body,
@@ -36,9 +36,6 @@ from relay.smtp.headers import HEAD, scan
 
 IDLE = 1.0
 """Seconds after which what may have become due by itself is looked for."""
-
-CLAIM_STEP = 8
-"""Claiming what lies on disk is a transaction: while many are under way, look again only for so many at once."""
 
 UNRECORDED = "the spool cannot record what is sent, or is spent of a limit; see /readyz"
 LOST = "its body is gone or damaged on disk; see the log of the file system, then cancel it"
@@ -72,6 +69,7 @@ class Worker:
 
     async def run(self) -> None:
         work, dispatcher, clock = self._parts.work, self._parts.dispatcher, self._parts.clock
+        loop = asyncio.get_running_loop()
         while not self._stopping.is_set():
             now = clock()
             leases = await work.claim(dispatcher.appetite(now), now)
@@ -79,9 +77,9 @@ class Worker:
                 return  # what was claimed meanwhile stays leased: nobody would wait for it to be sent
             for lease in leases:
                 self._undecided.add(lease.token)
-                task = asyncio.create_task(self._attend(lease))
+                task = loop.create_task(self._attend(lease))
                 self._tasks.add(task)
-                task.add_done_callback(self._finished)
+                task.add_done_callback(self._tasks.discard)
             if leases:
                 await self._decisions()
             else:
@@ -100,18 +98,14 @@ class Worker:
     async def _decisions(self) -> None:
         """Let them choose: appetite counts what was chosen, and reading the headers that routes match on takes time."""
         await asyncio.sleep(0)
-        while self._undecided:
+        if self._undecided:
             self._decided.clear()
             await self._decided.wait()
 
     def _has_decided(self, lease: Lease) -> None:
         self._undecided.discard(lease.token)
-        self._decided.set()
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if len(self._tasks) % CLAIM_STEP == 0:
-            self._parts.work.wake()
+        if not self._undecided:
+            self._decided.set()
 
     async def _attend(self, lease: Lease) -> None:
         """Whatever goes wrong on the way, also in composing a notice, what was tried is settled."""
@@ -126,7 +120,8 @@ class Worker:
             await self._parts.work.settle((settlement,))
         finally:
             self._has_decided(lease)
-        self._tell(lease.entry.message, settlement, settled.notices)
+        if settled.notices or lease.entry.message.source.kind == "notice":
+            self._tell(lease.entry.message, settlement, settled.notices)
 
     def _tell(self, message: Message, settlement: Settlement, notices: Sequence[Notice]) -> None:
         """What follows from a settlement that is durable."""
@@ -139,8 +134,8 @@ class Worker:
     async def _deliver(self, lease: Lease, tried: list[Tried]) -> Settled:
         """`tried` is the caller's, so that what was sent and spent is known even when this fails."""
         entry = lease.entry
-        body = await self._parts.work.body(entry.message.id) if self._parts.dispatcher.header_names else None
-        attempt: Attempt | None = Attempt.begin(entry, await self._headers(body))
+        body, headers = await self._headers(entry.message) if self._parts.dispatcher.header_names else (None, None)
+        attempt: Attempt | None = Attempt.begin(entry, headers)
         park: Park | None = None
         while attempt is not None and park is None:
             step = self._parts.dispatcher.choose(attempt, self._parts.clock())
@@ -154,16 +149,25 @@ class Worker:
             if not await self._reserved(step):
                 park = Park(until=self._parts.clock() + IDLE, reason=UNRECORDED, lane=step.lane, waiting=True)
                 break
-            if self._parts.providers().get(step.provider) != step.settings:  # a reload came between: choose again
+            if self._outdated(step):  # a reload came between: choose again
                 tried.append(self._parts.dispatcher.finished(step, (), self._parts.clock()))
                 continue
             await self._send(step, entry.message, body, tried)
             attempt = attempt.after(tried[-1])
-        settled = settle(lease, tried, park, self._setting())
-        due = [remainder.due_at for remainder in settled.settlement.remainders]
-        if due and park is not None and not park.waiting and park.reason != entry.owed.reason:
-            self._parts.observe(MessageParked(message=entry.message.id, reason=park.reason, until=min(due)))
+        settled = delivered(lease, tried, park, self._parts.clock()) or settle(lease, tried, park, self._setting())
+        if park is not None and not park.waiting and park.reason != entry.owed.reason:
+            self._tell_of_parking(entry.message, park, settled)
         return settled
+
+    def _tell_of_parking(self, message: Message, park: Park, settled: Settled) -> None:
+        due = [remainder.due_at for remainder in settled.settlement.remainders]
+        if due:
+            self._parts.observe(MessageParked(message=message.id, reason=park.reason, until=min(due)))
+
+    def _outdated(self, send: Send) -> bool:
+        """Whether the provider is not now as it was chosen. Mostly it is the very same: nothing to compare."""
+        now = self._parts.providers().get(send.provider)
+        return now is not send.settings and now != send.settings
 
     async def _body(self, send: Send, message: Message) -> Body | None:
         """The body, or None after the place that `choose` took was given back."""
@@ -215,9 +219,10 @@ class Worker:
             rewrite=send.rewrite,
         )
 
-    async def _headers(self, body: Body | None) -> Mapping[str, str]:
-        """Those that routes match on."""
-        return scan(await head(body), self._parts.dispatcher.header_names).values if body else {}
+    async def _headers(self, message: Message) -> tuple[Body | None, Mapping[str, str]]:
+        """The body, and those of its headers that routes match on."""
+        body = await self._parts.work.body(message.id)
+        return body, scan(await head(body), self._parts.dispatcher.header_names).values if body else {}
 
     # What is left behind.
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from relay.delivery import explain
 from relay.delivery.attempt import Attempt, Park, Send, Tried
 from relay.delivery.limits import Meter
-from relay.delivery.order import PATIENCE, Option, alone, origin, park, pick, walk
+from relay.delivery.order import PATIENCE, alone, origin, park, pick, unaccompanied, undisputed, walk
 from relay.delivery.policy import DeliveryPolicy
 from relay.delivery.provider import MOST_IN_FLIGHT, ProviderState
 from relay.delivery.retry import NEVER, warn_at
@@ -111,7 +111,7 @@ class Dispatcher:
         if self.capture:
             return Berth(lane=lane, recipients=recipients, state=State.CAPTURED, ready=False, deadline=NEVER)
         now = message.received_at
-        ready = any(state.obstacle(now) is None for state in self._candidates[path.key])
+        ready = _usable(self._candidates[path.key], now)
         due = min(message.expires_at, warn_at(message, self.policy.retry))
         return Berth(lane=lane, recipients=recipients, ready=ready, deadline=due)
 
@@ -144,8 +144,8 @@ class Dispatcher:
         if send.reservation is not None:
             taken = _taken(outcomes, send.reservation)
             spent = self._meters[send.provider].settle(send.reservation, taken, now)
-        if state is not None and state.provider == send.settings:
-            self.learned(send.provider, outcomes, now, size=send.size)
+        if state is not None and (state.provider is send.settings or state.provider == send.settings):
+            state.learn(outcomes, send.size, now)
         return Tried(send=send, outcomes=tuple(outcomes), spent=spent)
 
     def learned(self, provider: str, outcomes: Sequence[DeliveryOutcome], now: float, *, size: int = 0) -> None:
@@ -245,42 +245,49 @@ class Dispatcher:
         candidates, lane = self._candidates[path.key], path.lane(message.source)
         if owed.pin in self._states:
             candidates, lane = self._candidates[pin_key(owed.pin)], pinned_lane(lane, owed.pin)
+        if not (attempt.avoid or attempt.refused) and (first := undisputed(candidates, message, now)) is not None:
+            return self._send(first, path, recipients, attempt, lane, now, last=unaccompanied(candidates, first))
         options = walk(candidates, message, attempt.avoid, attempt.refused, now)
         impatient = now - (owed.since or message.received_at) >= PATIENCE
         chosen = pick(options, message, impatient)
         if chosen is None:
             return park(options, lane, owed.since or message.received_at, impatient, now)
-        return replace(self._send(chosen, options, path, recipients, attempt, now), lane=lane)
+        last = alone(options, chosen, attempt.refused)
+        send = self._send(chosen.state, path, recipients, attempt, lane, now, last=last)
+        before = origin(options, chosen)
+        if before is None:
+            return send
+        reason = before.obstacle.reason if before.obstacle else ""
+        send = replace(send, failed_over_from=before.state.provider.name, reason=reason)
+        self._count_failover(message, send)
+        return send
 
     def _send(
         self,
-        chosen: Option,
-        options: Sequence[Option],
+        state: ProviderState,
         path: Path,
         recipients: tuple[Recipient, ...],
         attempt: Attempt,
+        lane: str,
         now: float,
+        *,
+        last: bool,
     ) -> Send:
-        message, refused = attempt.entry.message, attempt.refused
-        state = chosen.state
-        recipients = recipients[: state.most_recipients(len(recipients), now)]
-        before = origin(options, chosen)
+        message = attempt.entry.message
+        if len(recipients) > 1:
+            recipients = recipients[: state.most_recipients(len(recipients), now)]
         send = Send(
             settings=state.provider,
             recipients=recipients,
             sender=_sender(message, path.rewrite),
-            lane=path.lane(message.source),
+            lane=lane,
             size=message.size,
             rewrite=path.rewrite,
             reservation=self._reserve(state, len(recipients), now),
-            alone=alone(options, chosen, refused),
-            failed_over_from=before.state.provider.name if before else "",
-            reason=before.obstacle.reason if before and before.obstacle else "",
+            alone=last,
         )
         state.in_flight += 1
         self._in_flight += 1
-        if before:
-            self._count_failover(message, send)
         return send
 
     def _count_failover(self, message: Message, send: Send) -> None:
@@ -301,6 +308,13 @@ class Dispatcher:
             return None
         amount = recipients if limits.count == "recipients" else 1
         return state.meter.reserve(amount, now, self._rng.getrandbits(62))
+
+
+def _usable(candidates: Sequence[ProviderState], now: float) -> bool:
+    for state in candidates:  # noqa: SIM110 - for every message, and mostly the first
+        if state.obstacle(now) is None:
+            return True
+    return False
 
 
 def _priority(state: ProviderState) -> int:

@@ -293,6 +293,8 @@ def relayed(message: Message, outcomes: Iterable[DeliveryOutcome], now: float) -
     `bounces.send` does not silence it: somebody asked for it in so many words.
     """
     told = [o for o in outcomes if o.recipient.notify and o.verdict is Verdict.ACCEPTED and o.signal != "dsn"]
+    if not told:
+        return ()
     fates = tuple(_fate(o, now) for o in told if wanted(RELAYED, o.recipient))
     if not fates or not message.envelope.sender or message.source.kind in ("http", "notice"):
         return ()

@@ -29,6 +29,23 @@ class Option(Struct, frozen=True, kw_only=True):
     obstacle: Obstacle | None
 
 
+def undisputed(candidates: Sequence[ProviderState], message: Message, now: float) -> ProviderState | None:
+    """What `walk` and `pick` come to for mail that no provider has failed or refused, where the first candidate can
+    be used and shares its priority with none: that one. It is no failover, there being none before it. Else None.
+    """
+    if not candidates:
+        return None
+    first = candidates[0]
+    if len(candidates) > 1 and candidates[1].provider.priority == first.provider.priority:
+        return None
+    return first if first.fits(message) and first.obstacle(now) is None else None
+
+
+def unaccompanied(candidates: Sequence[ProviderState], chosen: ProviderState) -> bool:
+    """`alone` for mail that nobody has refused."""
+    return len(candidates) == 1 or not any(s.provider.active for s in candidates if s is not chosen)
+
+
 def walk(
     candidates: Sequence[ProviderState],
     message: Message,

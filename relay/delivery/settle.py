@@ -19,9 +19,7 @@ MOST_CRASHES = 3
 
 def settle(lease: Lease, tried: Sequence[Tried], park: Park | None, setting: Setting) -> Settled:
     """`tried`: the transactions made under this lease, in order. `park`: what the dispatcher answered last, if that."""
-    if len(tried) == 1 and park is None and _clean(lease, tried[0].outcomes):
-        return _delivered(lease, tried[0], setting.now)
-    return Ledger(lease, tried, park, setting).close()
+    return delivered(lease, tried, park, setting.now) or Ledger(lease, tried, park, setting).close()
 
 
 def crashed(lease: Lease, error: str, setting: Setting, tried: Sequence[Tried] = ()) -> Settled:
@@ -59,10 +57,20 @@ def _set_aside(lease: Lease, owed: Owed, kind: str, setting: Setting, tried: Seq
 # The usual case: one transaction, all accepted.
 
 
+def delivered(lease: Lease, tried: Sequence[Tried], park: Park | None, now: float) -> Settled | None:
+    """`settle` where nothing is left to be judged, None where something is."""
+    if len(tried) != 1 or park is not None or not _clean(lease, tried[0].outcomes):
+        return None
+    return _delivered(lease, tried[0], now)
+
+
 def _clean(lease: Lease, outcomes: Sequence[DeliveryOutcome]) -> bool:
-    return len(outcomes) == len(lease.entry.owed.recipients) and all(
-        outcome.verdict is Verdict.ACCEPTED for outcome in outcomes
-    )
+    if len(outcomes) != len(lease.entry.owed.recipients):
+        return False
+    for outcome in outcomes:  # noqa: SIM110 - for every message, and mostly one
+        if outcome.verdict is not Verdict.ACCEPTED:
+            return False
+    return True
 
 
 def _delivered(lease: Lease, tried: Tried, now: float) -> Settled:

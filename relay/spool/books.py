@@ -57,6 +57,7 @@ class Books:
     place: Placement
     observe: Observer
     clock: Clock
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     lanes: Lanes = field(default_factory=Lanes)
     ready: Ready = field(default_factory=Ready)
     leases: dict[int, Held] = field(default_factory=dict)
@@ -66,8 +67,8 @@ class Books:
     def board(self, submission: Submission) -> Arrival:
         """Decide where a new message lies, and which of its entries are leased from birth."""
         planned = [(owed, ready and self._unobstructed(owed)) for owed, ready in debts(submission, self.place)]
-        changes = rows.arrival(submission, [rows.Debt(owed=owed, leased=born) for owed, born in planned])
         number, alone, file = decode(submission.message.id), len(planned) == 1, submission.body.data is None
+        changes = rows.arrival(number, submission, [rows.Debt(owed=owed, leased=born) for owed, born in planned])
         held: list[Held] = []
         for part, (owed, born) in enumerate(planned):
             if born:

@@ -53,7 +53,7 @@ class Accept(Operation):
         self._books = books
         self._arrivals = arrivals
         self._size = size
-        self.reply: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
+        self.reply: asyncio.Future[Reply | None] = books.loop.create_future()
         books.gauge.uncommitted += len(arrivals)
         books.gauge.grow(size)
 

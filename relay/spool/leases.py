@@ -6,7 +6,7 @@ else has any, so at the next start every one is void.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Mapping
 
 from relay.model import Lease
@@ -42,10 +42,10 @@ class Ready:
     def __init__(self) -> None:
         self._lanes: dict[str, dict[str, deque[Held]]] = {}
         self._overdue: deque[Held] = deque()
-        self._counts: Counter[str] = Counter()
+        self._counts: dict[str, int] = {}
 
     def __len__(self) -> int:
-        return self._counts.total() + len(self._overdue)
+        return sum(self._counts.values()) + len(self._overdue)
 
     def __iter__(self) -> Iterator[Held]:
         yield from self._overdue
@@ -54,7 +54,7 @@ class Ready:
                 yield from queue
 
     def count(self, key: str) -> int:
-        return self._counts[key]
+        return self._counts.get(key, 0)
 
     def put(self, held: Held) -> None:
         if held.overdue:
@@ -62,8 +62,12 @@ class Ready:
             return
         lane = held.lease.entry.owed.lane
         key = route_key(lane)
-        self._counts[key] += 1
-        self._lanes.setdefault(key, {}).setdefault(lane, deque()).append(held)
+        self._counts[key] = self.count(key) + 1
+        lanes = self._lanes.setdefault(key, {})
+        if lane in lanes:
+            lanes[lane].append(held)
+        else:
+            lanes[lane] = deque((held,))
 
     def available(self, total: int, room: Mapping[str, int]) -> int:
         """How many `take` would give, up to `total`."""

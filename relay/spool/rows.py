@@ -18,7 +18,6 @@ from msgspec.structs import fields
 from relay.db.changes import Change, Kind
 from relay.model import Ended, Envelope, Message, MessageId, Owed, Recipient, Source, State, Submission, TimelineEvent
 from relay.spool import seals
-from relay.spool.ids import decode
 from relay.spool.settling import RANK, STATES, WAITING
 from relay.spool.views import Gone, Past
 
@@ -132,6 +131,8 @@ def _plain(recipient: Sequence[str]) -> Recipient:
 
 def details(owed: Owed, everybody: Sequence[Recipient]) -> str:
     """What has no column of its own. `to`: places in the envelope, missing when it is owed to all of it."""
+    if owed == _new(owed, everybody):
+        return "{}"
     found: dict[str, Any] = {name: value for name, usual in _DETAILS.items() if (value := getattr(owed, name)) != usual}
     if owed.since != owed.due_at:
         found["since"] = owed.since
@@ -139,6 +140,14 @@ def details(owed: Owed, everybody: Sequence[Recipient]) -> str:
         places = {recipient.address: place for place, recipient in enumerate(everybody)}
         found["to"] = [places[recipient.address] for recipient in owed.recipients]
     return seals.with_sum(_encode(found)) if found else "{}"
+
+
+def _new(owed: Owed, everybody: Sequence[Recipient]) -> Owed:
+    """The debt with what has a column, and the rest as it is for new mail."""
+    at = owed.due_at
+    return Owed(
+        recipients=tuple(everybody), lane=owed.lane, state=owed.state, since=at, due_at=at, deadline=owed.deadline
+    )
 
 
 def owed(text: str, lane: str, state: State, due_at: float, deadline: float, everybody: Sequence[Recipient]) -> Owed:
@@ -157,10 +166,9 @@ def owed(text: str, lane: str, state: State, due_at: float, deadline: float, eve
     return Owed(recipients=recipients, lane=lane, state=state, since=since, due_at=due_at, deadline=deadline, **kept)
 
 
-def arrival(submission: Submission, debts: Sequence[Debt]) -> list[Change]:
-    """A new message with its entries; their parts count from 0."""
+def arrival(number: int, submission: Submission, debts: Sequence[Debt]) -> list[Change]:
+    """A new message, its id as a number, with its entries; their parts count from 0."""
     message, body = submission.message, submission.body
-    number = decode(message.id)
     everybody = message.envelope.recipients
     first, *others = debts
     envelope = meta(message)
@@ -177,7 +185,7 @@ def arrival(submission: Submission, debts: Sequence[Debt]) -> list[Change]:
         seals.seal(envelope, message.prefix, zlib.crc32(body.data) if body.data is not None else body.crc),
         body.data,
     )
-    return [change, *(Change(Kind.OWE, number, None, *_entry(debt, everybody)) for debt in others)]
+    return [change, *[Change(Kind.OWE, number, None, *_entry(debt, everybody)) for debt in others]]
 
 
 def debt(number: int, owed: Owed, everybody: Sequence[Recipient]) -> Change:

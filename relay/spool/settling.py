@@ -55,12 +55,12 @@ def settle(owed: Owed, done: Settlement, wish: str, now: float) -> Result:
 def conserve(recipients: tuple[Recipient, ...], done: Settlement) -> None:
     """Claimed recipients = handed over + failed for good + still owed."""
     after = [end.recipient.address for end in done.ended]
+    if not done.remainders and after == [recipient.address for recipient in recipients]:
+        return
     for remainder in done.remainders:
         if not remainder.recipients:
             raise ConservationError(f"settlement {done.token} has a remainder of nobody")
         after += [recipient.address for recipient in remainder.recipients]
-    if len(after) == 1 == len(recipients) and after[0] == recipients[0].address:
-        return
     if sorted(after) != sorted([recipient.address for recipient in recipients]):
         raise ConservationError(f"settlement {done.token} does not account for exactly the recipients of its lease")
 
@@ -85,7 +85,7 @@ def waiting_state(owed: Owed) -> State:
 
 def tries_after(owed: Owed, events: Iterable[TimelineEvent]) -> int:
     """How often it was tried, for the record of those who end now."""
-    return owed.tries + any(event.kind == "attempt" for event in events)
+    return owed.tries + ("attempt" in [event.kind for event in events])
 
 
 def first(states: Iterable[State]) -> State:

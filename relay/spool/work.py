@@ -77,12 +77,15 @@ class Work:
         await self.settle([Settlement(token=h.lease.token, remainders=(h.lease.entry.owed,)) for h in stale])
 
     async def wait(self, seconds: float) -> None:
-        now = self._books.clock()
-        until = self._books.lanes.next_due(now) - now
-        try:
-            await asyncio.wait_for(self._books.news.wait(), max(0.0, min(seconds, until)))
-        except TimeoutError:
+        books, now = self._books, self._books.clock()
+        if books.news.is_set():
             return
+        until = books.lanes.next_due(now) - now
+        over = books.loop.call_later(max(0.0, min(seconds, until)), books.news.set)
+        try:
+            await books.news.wait()
+        finally:
+            over.cancel()
 
 
 class Refill(Operation):
@@ -94,7 +97,7 @@ class Refill(Operation):
         super().__init__(task=take)
         self._books = books
         self._now = now
-        self.landed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.landed: asyncio.Future[None] = books.loop.create_future()
 
     def finished(self, result: Any, error: Exception | None) -> None:
         if self._books.again(self, error):
@@ -143,7 +146,7 @@ class Departure(Operation):
             changes += arrival.changes
         changes += [usage.spend(spent) for spent in done.usage]
         super().__init__(changes, None if held.alone else self._look)
-        self.honoured: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.honoured: asyncio.Future[bool] = books.loop.create_future()
         del books.leases[done.token]
         books.cache.drop(entry.message.id)
 
@@ -156,7 +159,7 @@ class Departure(Operation):
         if self._books.again(self, error):
             return
         if isinstance(error, StorageFull):
-            asyncio.get_running_loop().call_later(AGAIN, self._books.database.write, self)
+            self._books.loop.call_later(AGAIN, self._books.database.write, self)
             return
         if error is not None:
             self._fail(error)
@@ -183,7 +186,7 @@ class Departure(Operation):
             books.gauge.grow(arrival.submission.message.size)
             books.land(arrival)
         if self._held.alone and not result.remainders:
-            state = min([self._held.best, *(RANK[end.state] for end in result.ended)])
+            state = min([self._held.best, *[RANK[end.state] for end in result.ended]])
         if state is not None and state < NOBODY_ENDED:
             ended(books, self._held.lease.entry.message.id, self._held.lease.entry.message.size, state, self._held.file)
         books.news.set()
@@ -193,7 +196,7 @@ def ended(books: Books, message: MessageId, size: int, state: int, file: bool) -
     """The last recipient of a message left the queue, durably."""
     books.gauge.live -= size
     if file:
-        asyncio.get_running_loop().run_in_executor(None, books.files.remove, [message])
+        books.loop.run_in_executor(None, books.files.remove, [message])
     books.observe(MessageEnded(message=message, state=state_of(state, State.CANCELLED)))
 
 

@@ -113,7 +113,8 @@ def test_a_new_message_is_one_row_and_one_more_for_each_further_entry() -> None:
     owed = Owed(recipients=everybody[:1], lane="a:1", due_at=1.0, since=1.0)
     other = replace(owed, recipients=everybody[1:], state=State.SCHEDULED)
     submission = Submission(message=message, body=Body(size=4, data=b"hi\r\n"))
-    first, second = rows.arrival(submission, [rows.Debt(owed=owed, leased=True), rows.Debt(owed=other)])
+    debts = [rows.Debt(owed=owed, leased=True), rows.Debt(owed=other)]
+    first, second = rows.arrival(7, submission, debts)
     assert (first.state, first.waiting, first.body, json.loads(first.owed or "")["to"]) == (1, 0, b"hi\r\n", [0])
     assert (second.state, second.waiting, second.body, json.loads(second.owed or "")["to"]) == (3, True, None, [1])
 
