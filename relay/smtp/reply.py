@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from relay.model import Reply
 
@@ -23,7 +25,7 @@ _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)", re.ASCII)  # RFC 3463 section 2
 
 
-class ParsedReply(NamedTuple):
+class ParsedReply(Struct, frozen=True):
     """`lines`: the text of each line as it came, without code and line end."""
 
     reply: Reply

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from relay.model import Body, Rewrite, Shipment
 from relay.smtp.headers import HEAD, rewrite
 
 
-class Content(NamedTuple):
+class Content(Struct, frozen=True):
     """`parts`, then, if there is a `path`, that file from byte `offset` on. `size`: all of it, in bytes."""
 
     parts: tuple[bytes, ...]

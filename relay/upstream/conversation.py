@@ -90,6 +90,7 @@ class Conversation(asyncio.Protocol):
         self._leaving = False
         self._loop = asyncio.get_running_loop()
         self.opened = self._loop.time()
+        self._patience = 0.0
         self._deadline = 0.0
         self._overdue = False
         self._timer: asyncio.TimerHandle | None = None
@@ -112,7 +113,7 @@ class Conversation(asyncio.Protocol):
     @property
     def most(self) -> int:
         """How many messages it carries at once."""
-        return self._dialogue.most if self._owner.chunking else 2
+        return self._dialogue.most if self._dialogue.chunks and self._owner.chunking else 2
 
     def start(self) -> None:
         """Take over the transport. In the step in which it was handed over (hazard L16)."""
@@ -202,7 +203,8 @@ class Conversation(asyncio.Protocol):
     def _begin(self, job: Job) -> None:
         dialogue = self._dialogue
         try:
-            transaction = dialogue.begin(job.shipment, job.content.size, self._by_bdat(job))
+            content = self._by_bdat(job) if dialogue.chunks else None
+            transaction = dialogue.begin(job.shipment, job.content.size, content)
         except ValueError as error:  # UnicodeEncodeError is one
             self._owner.unsayable(job, str(error))
             return
@@ -287,7 +289,12 @@ class Conversation(asyncio.Protocol):
         if self._gone:
             return
         self._overdue = False
-        self._deadline = self._loop.time() + self._patience()
+        step = self._dialogue.step
+        if step is not None:
+            self._patience = self._patience_at[step]
+        else:
+            self._patience = QUIT_SECONDS if self._leaving else self._owner.idle_seconds
+        self._deadline = self._loop.time() + self._patience
         if self._deadline < self._timer_at:
             self._arm()
 
@@ -309,15 +316,9 @@ class Conversation(asyncio.Protocol):
         elif self._jobs or self._leaving:
             if self._dialogue.chunks:
                 self._owner.misled()
-            self._fall(f"did not answer within {self._patience():g} s {self._where()}")
+            self._fall(f"did not answer within {self._patience:g} s {self._where()}")
         else:
             self.leave()
-
-    def _patience(self) -> float:
-        step = self._dialogue.step
-        if step is None:
-            return QUIT_SECONDS if self._leaving else self._owner.idle_seconds
-        return self._patience_at[step]
 
     def _where(self) -> str:
         step = self._dialogue.step

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from relay.model import Body, Shipment
 from relay.smtp.data import unstuff
 from relay.upstream import smtp
@@ -12,7 +14,7 @@ async def bare(shipment: Shipment, body: Body) -> Content:
     content = await content_of(shipment, body)
     prefix, *rest = content.parts
     parts = (prefix, *(unstuff(part) for part in rest))
-    return content._replace(parts=parts, size=sum(map(len, parts)) + content.rest)
+    return replace(content, parts=parts, size=sum(map(len, parts)) + content.rest)
 
 
 def plant() -> None:
