@@ -1,12 +1,14 @@
 """How long a client waits for its 250 at a rate that is held: messages begin on the clock, not when the last is done.
 
 One connection a message, as applications do it. A wait counts from when the message was due, so that a server that
-stalls is charged for all who queue up meanwhile. Run in the benchmark's own process.
+stalls is charged for all who queue up meanwhile, and one that turns clients away (421) for their coming again. Run in
+the benchmark's own process.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import cast
 
 import uvloop
@@ -26,6 +28,12 @@ DIALOG = (
 """What is answered to each reply, one step a round trip, as most clients do it."""
 
 PATIENCE = 30.0
+AGAIN = 0.05
+"""Seconds after which a client that was turned away comes again."""
+
+
+class TurnedAway(Failed):
+    """421 instead of the banner."""
 
 
 class Client(asyncio.Protocol):
@@ -48,13 +56,14 @@ class Client(asyncio.Protocol):
     def _answered(self, line: bytes) -> None:
         code, answer = DIALOG[self._step]
         if not line.startswith(code):
-            self.done.set_exception(Failed(f"the server answered {line.decode(errors='replace')!r}"))
+            kind = TurnedAway if self._step == 0 and line.startswith(b"421") else Failed
+            self.done.set_exception(kind(f"the server answered {line.decode(errors='replace')!r}"))
             self._transport.close()
             return
         self._step += 1
         self._transport.write(answer)
         if self._step == len(DIALOG):
-            self.done.set_result(asyncio.get_running_loop().time())
+            self.done.set_result(time.monotonic())  # not uvloop's time, which knows whole milliseconds only
             self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -63,21 +72,28 @@ class Client(asyncio.Protocol):
 
 
 async def one(port: int, due: float) -> float:
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                return await _accepted(port) - due
+            except TurnedAway:
+                await asyncio.sleep(AGAIN)
+
+
+async def _accepted(port: int) -> float:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[float] = loop.create_future()
-    async with asyncio.timeout(PATIENCE):
-        await loop.create_connection(lambda: Client(done), "127.0.0.1", port)
-        return await done - due
+    await loop.create_connection(lambda: Client(done), "127.0.0.1", port)
+    return await done
 
 
 async def paced(port: int, rate: float, seconds: float) -> list[float]:
-    loop = asyncio.get_running_loop()
-    began, tasks = loop.time(), []
+    began, tasks = time.monotonic(), []
     for number in range(int(rate * seconds)):
         due = began + number / rate
-        if due > loop.time():
-            await asyncio.sleep(due - loop.time())
-        tasks.append(loop.create_task(one(port, min(due, loop.time()))))
+        if due > time.monotonic():
+            await asyncio.sleep(due - time.monotonic())
+        tasks.append(asyncio.create_task(one(port, min(due, time.monotonic()))))
     return list(await asyncio.gather(*tasks))
 
 
