@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -51,6 +52,6 @@ def machine(folder: Path) -> dict[str, Any]:
         "kernel": platform.release(),
         "file system": file_system(folder),
         "fdatasync of 4 KiB, ms": flush_ms(folder),
-        "python": platform.python_version(),
+        "python": f"{platform.python_version()} of {sys.base_prefix}",
         "postfix": version.stdout.strip(),
     }
