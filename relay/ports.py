@@ -5,7 +5,7 @@ Each room asks for the narrowest port it needs; `app` hands in what implements i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct, field
@@ -47,7 +47,10 @@ class BodyWriter(Protocol):
         """Write what has piled up to the file. OSError (disk full, EIO) is the caller's 452 or 451."""
 
     async def finish(self) -> Body:
-        """The whole body; a file is fsynced and so is its folder. OSError as for `drain`."""
+        """The whole body; a file is fsynced and so is its folder. OSError as for `drain`.
+
+        Unless `feed` asked for a `drain` at least once it has nothing to do with a disk: it neither waits nor fails.
+        """
 
     async def discard(self) -> None:
         """Forget the body, remove the file. Safe at any time, twice, and after `finish` if nothing accepted it."""
@@ -64,8 +67,11 @@ class Intake(Protocol):
 
     def writer(self, message: MessageId) -> BodyWriter: ...
 
-    async def accept(self, batch: Sequence[Submission]) -> Reply | None:
-        """None: every one is on stable storage. A Reply: none is, and this is what to tell the client."""
+    def accept(self, batch: Sequence[Submission]) -> Awaitable[Reply | None]:
+        """None: every one is on stable storage. A Reply: none is, and this is what to tell the client.
+
+        A future is best: the listener needs no task to wait for one.
+        """
 
 
 class Work(Protocol):

@@ -1,19 +1,20 @@
 """One message after DATA: bytes to wire form, wire form to the spool, then the question whether it was kept.
 
-`session` feeds it what arrives and awaits `keep` at the end. It never talks to the client and holds no more of the
-message than its header section.
+`session` feeds it what arrives, at the end asks it to `judge` and to `keep`, and calls `kept` when that is so. It never
+talks to the client and holds no more of the message than its header section.
 """
 
 from __future__ import annotations
 
 import errno
-from typing import cast
+from collections.abc import Awaitable, Coroutine
+from typing import Any, cast
 
 from relay.events import MessageAccepted
 from relay.listener import replies
 from relay.listener.replies import Refusal
 from relay.listener.talk import Talk, Transaction
-from relay.model import Body, Envelope, Message, Submission
+from relay.model import Body, Envelope, Message, Reply, Submission
 from relay.smtp.data import DataDecoder, Policy
 from relay.smtp.headers import HEAD, HeadFacts, date_header, message_id_header, protocol, received_line, scan
 
@@ -27,7 +28,10 @@ class Receiver:
     After a refusal the end is still looked for, and nothing more is stored.
     """
 
-    __slots__ = ("_decoder", "_head", "_talk", "_transaction", "_whole", "_writer", "id", "now", "refusal", "taken")
+    __slots__ = (
+        "_decoder", "_facts", "_head", "_large", "_message", "_talk", "_transaction", "_whole", "_writer",
+        "id", "now", "refusal", "taken",
+    )  # fmt: skip
 
     def __init__(self, talk: Talk, transaction: Transaction) -> None:
         ports, settings = talk.service.ports, talk.service.settings
@@ -36,6 +40,7 @@ class Receiver:
         self._decoder = DataDecoder(cast(Policy, settings.line_endings), settings.max_message_size)
         self._head = bytearray()
         self._whole = False
+        self._large = False
         self.now = ports.clock()
         self.id = ports.intake.new_id(self.now)
         self._writer = ports.intake.writer(self.id)
@@ -54,13 +59,14 @@ class Receiver:
         """True: await `drain` before more."""
         self.taken += len(data)
         wire = self._decoder.feed(data)
-        if self._decoder.done:
-            self._judge()
         if not wire or self.refusal is not None:
             return False
         if not self._whole:
             self._look(wire)
-        return self._writer.feed(wire)
+        drain = self._writer.feed(wire)
+        if drain:
+            self._large = True
+        return drain
 
     def _look(self, wire: bytes) -> None:
         """Add to the header section until its end. More of a large message must not stay in memory (hazard D9)."""
@@ -71,11 +77,6 @@ class Receiver:
             del head[end + 4 :]
         self._whole = end >= 0 or len(head) >= HEAD
 
-    def _judge(self) -> None:
-        problem = self._decoder.problem
-        if problem is not None and self.refusal is None:
-            self.refusal = replies.TOO_BIG if problem == "too_big" else replies.BAD_LINE_ENDS
-
     async def drain(self) -> None:
         try:
             await self._writer.drain()
@@ -85,35 +86,44 @@ class Receiver:
     async def discard(self) -> None:
         await self._writer.discard()
 
-    async def keep(self) -> bytes | Refusal:
-        """Everything arrived: hand it to the spool. The reply to the final dot; bytes mean it is on stable storage.
+    def judge(self) -> Refusal | None:
+        """Everything arrived: why it is not taken, or None."""
+        problem = self._decoder.problem
+        if self.refusal is None and problem is not None:
+            self.refusal = replies.TOO_BIG if problem == "too_big" else replies.BAD_LINE_ENDS
+        if self.refusal is None:
+            self._facts = scan(bytes(self._head), self._talk.service.settings.wanted)
+            if self._facts.received >= MAX_HOPS:
+                self.refusal = replies.LOOP
+        return self.refusal
 
-        If `accept` raises, which is a bug, nobody knows whether the message was kept: its body stays.
+    def keep(self) -> Awaitable[Reply | None]:
+        """Hand it to the spool. None: it is on stable storage, call `kept`. A Reply: it is not, call `discard`.
+
+        If it raises, which is a bug, nobody knows whether the message was kept: its body stays.
         """
-        talk = self._talk
-        facts = scan(bytes(self._head), talk.service.settings.wanted)
-        if facts.received >= MAX_HOPS:
-            return await self._refused(replies.LOOP)
+        return self._keep_file() if self._large else self._hand_over(_at_once(self._writer.finish()))
+
+    async def _keep_file(self) -> Reply | None:
         try:
             body = await self._writer.finish()
         except OSError as error:
-            return await self._refused(storage_refusal(error))
-        submission = self._submission(facts, body)
-        reply = await talk.service.ports.intake.accept((submission,))
-        if reply is not None:
-            return await self._refused(Refusal.of("storage", reply))
-        talk.delivered()
-        self._report(submission.message)
+            return storage_refusal(error).reply
+        return await self._hand_over(body)
+
+    def _hand_over(self, body: Body) -> Awaitable[Reply | None]:
+        return self._talk.service.ports.intake.accept((self._submission(body),))
+
+    def kept(self) -> bytes:
+        """The reply to the final dot of a message that is on stable storage."""
+        self._talk.delivered()
+        self._report(self._message)
         return b"250 2.0.0 Ok: queued as %s\r\n" % self.id.encode()
 
-    async def _refused(self, refusal: Refusal) -> Refusal:
-        await self.discard()
-        return refusal
-
-    def _submission(self, facts: HeadFacts, body: Body) -> Submission:
-        talk, settings = self._talk, self._talk.service.settings
+    def _submission(self, body: Body) -> Submission:
+        talk, settings, facts = self._talk, self._talk.service.settings, self._facts
         prefix = self._prefix(facts)
-        message = Message(
+        message = self._message = Message(
             id=self.id,
             envelope=self._envelope(facts),
             prefix=prefix,
@@ -176,6 +186,15 @@ class Receiver:
                 captured=ports.capturing(),
             )
         )
+
+
+def _at_once(finish: Coroutine[Any, Any, Body]) -> Body:
+    """The result of a `finish` that does not wait, as the port promises for a body that never asked to be drained."""
+    try:
+        finish.send(None)
+    except StopIteration as done:
+        return cast(Body, done.value)
+    raise RuntimeError("the writer waits for what it has in memory")
 
 
 def storage_refusal(error: OSError) -> Refusal:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from relay.listener.admission import Admission
 from relay.listener.service import Ports, Service
@@ -18,6 +18,8 @@ from relay.listener.session import Session
 from relay.listener.settings import ListenerError, Settings
 from relay.listener.sockets import BACKLOG, open_sockets
 from relay.listener.wire import Wire
+
+T = TypeVar("T")
 
 
 class Listener:
@@ -29,6 +31,7 @@ class Listener:
         self._admission = Admission(settings, ports.room)
         self._sessions: set[Wire] = set()
         self._tasks: set[asyncio.Task[None] | None] = set()
+        self._followed: set[asyncio.Future[Any]] = set()
         self._servers: list[asyncio.Server] = []
         self._empty = asyncio.Event()
         self._empty.set()
@@ -99,8 +102,8 @@ class Listener:
         try:
             async with asyncio.timeout(seconds):
                 await self._empty.wait()
-                while self._tasks:
-                    await asyncio.wait([task for task in self._tasks if task is not None])
+                while self._tasks or self._followed:
+                    await asyncio.wait([job for job in (*self._tasks, *self._followed) if job is not None])
         except TimeoutError:
             pass
 
@@ -129,6 +132,15 @@ class Listener:
             logging.getLogger(__name__).error("internal error in the listener: %s", type(error).__name__)
         finally:
             self._tasks.discard(asyncio.current_task())
+
+    def follow(self, job: Awaitable[T], then: Callable[[asyncio.Future[T]], None]) -> None:
+        """Call `then` with it when it is done, which then says so to `finished`. Only a coroutine needs a task."""
+        future = job if isinstance(job, asyncio.Future) else asyncio.ensure_future(job, loop=self._pattern.loop)
+        self._followed.add(future)
+        future.add_done_callback(then)
+
+    def finished(self, job: asyncio.Future[Any]) -> None:
+        self._followed.discard(job)
 
     def _sweep(self) -> None:
         """One timer for all sessions; a quarter of the shortest patience is exact enough, a second often enough."""

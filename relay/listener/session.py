@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Coroutine
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any, TypeVar, cast
 
 from relay.listener import tls
 from relay.listener.auth import Verdict
@@ -36,6 +37,10 @@ from relay.listener.replies import (
 from relay.listener.service import Service
 from relay.listener.talk import Transaction
 from relay.listener.wire import AUTH, BUSY, COMMAND, DATA, UPGRADE, Crowd
+from relay.model import Reply
+
+T = TypeVar("T")
+Said = bytes | Refusal | None
 
 
 class Session(Lines):
@@ -98,7 +103,7 @@ class Session(Lines):
         if talk.idle > patience.junk:
             self.hang_up(TOO_MUCH_JUNK)
         elif talk.refused > patience.soft:
-            self._wait(asyncio.sleep(patience.slow))
+            self._wait(asyncio.sleep(patience.slow), said)
 
     def _crashed(self, error: Exception) -> Refusal:
         """A bug of ours. The client learns nothing about it (hazard L4), the log its type only."""
@@ -107,14 +112,17 @@ class Session(Lines):
 
     # What must wait
 
-    def _wait(self, job: Coroutine[Any, Any, bytes | Refusal | None]) -> None:
-        """Do something asynchronous and answer with its result. It is not cancelled when the client goes (L3)."""
+    def _wait(self, job: Awaitable[T], reply: Callable[[T], Said]) -> None:
+        """Do something asynchronous, then say `reply` of its result. It is not cancelled when the client goes (L3)."""
         self.mode = BUSY
-        self.crowd.spawn(self._work(job))
+        self.crowd.follow(job, partial(self._go_on, reply))
 
-    async def _work(self, job: Coroutine[Any, Any, bytes | Refusal | None]) -> None:
+    def _go_on(self, reply: Callable[[T], Said], job: asyncio.Future[T]) -> None:
+        self.crowd.finished(job)
         try:
-            answer = await job
+            answer = reply(job.result())
+        except asyncio.CancelledError:  # the process ends
+            return
         except Exception as error:
             answer = self._crashed(error)
         if self.gone:
@@ -127,7 +135,7 @@ class Session(Lines):
         self.let_go()
         self.pump()
 
-    def _say(self, answer: bytes | Refusal | None) -> None:
+    def _say(self, answer: Said) -> None:
         if isinstance(answer, Refusal):
             self.refuse(answer)
         elif answer is not None:
@@ -155,20 +163,30 @@ class Session(Lines):
             self._end_data(receiver)
         elif drain:
             self.hold_back()  # what arrived meanwhile would pile up a second time, in every session (hazard D9)
-            self._wait(receiver.drain())
+            self._wait(receiver.drain(), said)
 
     def _end_data(self, receiver: Receiver) -> None:
         self.receiver = None
         self.talk.mail = None
         self.mode = COMMAND
-        if receiver.refusal is not None:
+        try:
+            refusal = receiver.judge()
+            if refusal is None:
+                self._wait(receiver.keep(), partial(self._kept, receiver))
+                return
             self.crowd.spawn(receiver.discard())
-            self.refuse(receiver.refusal)
-        else:
-            self._wait(receiver.keep())
+        except Exception as error:
+            refusal = self._crashed(error)
+        self.refuse(refusal)
+
+    def _kept(self, receiver: Receiver, reply: Reply | None) -> bytes | Refusal:
+        if reply is None:
+            return receiver.kept()
+        self.crowd.spawn(receiver.discard())
+        return Refusal.of("storage", reply)
 
     def drop(self) -> None:
-        # While it drains the receiver is in use; `_work` comes back here when that is over.
+        # While it drains the receiver is in use; `_go_on` comes back here when that is over.
         if self.receiver is not None and self.mode is not BUSY:
             self.crowd.spawn(self.receiver.discard())
             self.receiver = None
@@ -192,7 +210,7 @@ class Session(Lines):
 
     def _proceed(self, step: Step) -> None:
         if isinstance(step, Credentials):
-            self._wait(self._login(step))
+            self._wait(self._login(step), said)
         elif isinstance(step, Refusal):
             self.refuse(step)
         else:
@@ -243,3 +261,8 @@ class Session(Lines):
         self.report(TLS_HANDSHAKE)
         self.transport.abort()
         self.connection_lost(None)
+
+
+def said(answer: Said) -> Said:
+    """What was waited for is itself the reply, or None: there is none."""
+    return answer

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import enum
 from abc import abstractmethod
-from collections.abc import Coroutine
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol, TypeVar
 
 from aiosmtpd.smtp import SMTP
 
@@ -18,6 +18,8 @@ from relay.listener.admission import identify
 from relay.listener.replies import SHUTDOWN, TOO_QUIET, Refusal
 from relay.listener.service import Service
 from relay.listener.talk import Talk
+
+T = TypeVar("T")
 
 UNREAD = 64 * 1024
 """Bytes kept while a session is busy; beyond it reading pauses."""
@@ -45,6 +47,10 @@ class Crowd(Protocol):
     def left(self, session: Wire) -> None: ...
 
     def spawn(self, job: Coroutine[Any, Any, None]) -> None: ...
+
+    def follow(self, job: Awaitable[T], then: Callable[[asyncio.Future[T]], None]) -> None: ...
+
+    def finished(self, job: asyncio.Future[Any]) -> None: ...
 
 
 class Wire(SMTP):

@@ -18,6 +18,7 @@ class FakeBodyWriter:
         self.size = 0
         self._intake = intake
         self._chunks: list[bytes] = []
+        self._on_disk = False
 
     def feed(self, data: bytes) -> bool:
         if self._intake.feed_error is not None:
@@ -25,7 +26,9 @@ class FakeBodyWriter:
         self._chunks.append(data)
         before, self.size = self.size, self.size + len(data)
         step = self._intake.drain_every
-        return step > 0 and before // step != self.size // step
+        asked = step > 0 and before // step != self.size // step
+        self._on_disk = self._on_disk or asked
+        return asked
 
     async def drain(self) -> None:
         self._intake.drained += 1
@@ -34,7 +37,7 @@ class FakeBodyWriter:
             raise self._intake.drain_error
 
     async def finish(self) -> Body:
-        if self._intake.finish_error is not None:
+        if self._intake.finish_error is not None and self._on_disk:
             raise self._intake.finish_error
         return Body(size=self.size, data=b"".join(self._chunks))
 

@@ -80,6 +80,15 @@ async def test_a_writer_collects_a_small_body(hands: Hands) -> None:
     await writer.discard()
 
 
+async def test_a_body_that_asked_for_no_drain_is_finished_without_waiting(hands: Hands) -> None:
+    writer = hands.spool.writer(hands.spool.new_id(hands.now))
+    while not writer.feed(b"x" * 4094 + b"\r\n") and writer.size < 256 * 1024:
+        with pytest.raises(StopIteration) as finished:
+            writer.finish().send(None)
+        assert finished.value.value.size == writer.size
+    await writer.discard()
+
+
 async def test_captured_mail_is_not_claimed(hands: Hands) -> None:
     hands.lane = to_lane("default:1", state=State.CAPTURED)
     message = await hands.accept()

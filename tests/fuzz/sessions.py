@@ -6,7 +6,7 @@ Used by the session target and the session's state machine. Time stands still; t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from relay.events import Event
@@ -74,7 +74,7 @@ class OneClient:
     def __init__(self, loop: asyncio.AbstractEventLoop, intake: FakeIntake, **settings: Any) -> None:
         self.intake = intake
         self.events: list[Event] = []
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Future[Any]] = set()
         self.present: set[Wire] = set()
         self.room = Room(4)
         self._loop = loop
@@ -104,6 +104,14 @@ class OneClient:
         task = self._loop.create_task(job)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+
+    def follow(self, job: Awaitable[Any], then: Callable[[asyncio.Future[Any]], None]) -> None:
+        future = asyncio.ensure_future(job, loop=self._loop)
+        self.tasks.add(future)
+        future.add_done_callback(then)
+
+    def finished(self, job: asyncio.Future[Any]) -> None:
+        self.tasks.discard(job)
 
     @property
     def open(self) -> bool:
