@@ -28,7 +28,7 @@ def traced(tmp_path: Path) -> Iterator[Traced]:
 
 @pytest.mark.parametrize(
     ("call", "moments"),
-    [("fdatasync", ("1", "4", "9+")), ("pwrite64", ("2", "60", "100+")), ("fsync", ("1", "2"))],
+    [("fdatasync", ("1", "3", "6+")), ("pwrite64", ("2", "50", "80+")), ("fsync", ("1", "2"))],
 )
 def test_G5_a_disk_that_fails_is_451_and_never_250(traced: Traced, call: str, moments: tuple[str, ...]) -> None:
     """Slow: a failed disk is believed only after a restart. Until then the relay says that it is not ready."""
@@ -43,7 +43,7 @@ def test_G5_a_disk_that_fails_is_451_and_never_250(traced: Traced, call: str, mo
 
 def test_G4_a_disk_that_is_full_for_a_while_is_no_failure(traced: Traced) -> None:
     """Slow: the same by ENOSPC, which passes: the relay is ready again without a restart."""
-    for when in ("2", "60", "100..140"):
+    for when in ("2", "50", "80..110"):
         failed, ready = traced.fail_running("pwrite64", "ENOSPC", when)
         assert failed >= 1
         assert ready, f"pwrite64 said ENOSPC at {when}"

@@ -176,7 +176,7 @@ class Traced:
         self._progress(f"{call} says {error} at {when}: {len(failed)} failed, {'' if ready else 'not '}ready")
         assert self._terminated() == 0, scene.relay.log_text()
         if failed and not ready:
-            scene.cut(failed[0] + ON_ITS_WAY)
+            scene.cut(min(failed[0] + ON_ITS_WAY, time.time()))  # the next process is its successor, however soon
         return len(failed), ready
 
     def judged(self) -> Verdict:
