@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from abc import abstractmethod
 
 from relay.listener.commands import HTTP_METHODS
@@ -17,6 +18,8 @@ from relay.listener.wire import AUTH, BUSY, CLOSED, COMMAND, DATA, Wire
 # whatever else is wrong with such a line, what follows it is not for us (hazard A5).
 FOREIGN = (b"\x16\x03", *(method + b" " for method in HTTP_METHODS))
 
+_COMMAND_LINE = re.compile(rb"[^\r\n\0]{0,%d}\r\n" % LONGEST_LINE)
+
 
 class Lines(Wire):
     """`too_long`: the line that is arriving has no end within the limit; it is dropped while it arrives.
@@ -26,6 +29,16 @@ class Lines(Wire):
 
     too_long = False
     settling: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        # What clients that wait for each reply send. `pump` would do just this with a good line in front of nothing:
+        # a line that is too long or has a bare LF is `rest`, so `too_long` and `settling` are not set here.
+        if self.mode is COMMAND and not self.rest and _COMMAND_LINE.fullmatch(data):
+            self.quiet = 0.0
+            self.obey(data[:-2])
+            self._rested()
+        else:
+            super().data_received(data)
 
     def pump(self) -> None:
         while self.at < len(self.rest):

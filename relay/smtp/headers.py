@@ -11,18 +11,22 @@ from base64 import b64encode
 from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 HEAD: Final = 262_144
 """As much of a message as is worth giving to `scan`, in bytes: of a longer section nobody sees the rest."""
 
 _FIRST_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*")
 _IS_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:|>?From ")  # an mbox line in front is odd, but headers follow it
+# White space before the colon is obsolete and legal to read (RFC 5322 4.5.8).
 _SPACED = re.compile(rb"(\r\n[!-9;-~]+)[ \t]+:")
+_TELLING = re.compile(rb"\r\n(received|message-id|date)[ \t]*:")
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
 
 
-class HeadFacts(NamedTuple):
+class HeadFacts(Struct, frozen=True):
     """`received`: how many such fields. `non_ascii`: the section has bytes above 127. `values`: wanted name to value.
 
     `headerless`: the first line is not a header, so what we put in front must end in an empty line, or it would swallow
@@ -47,18 +51,14 @@ def scan(head: bytes, wanted: frozenset[str] = frozenset()) -> HeadFacts:
     if not _IS_FIELD.match(head):
         return HeadFacts(0, False, False, False, {}, True)
     section = b"\r\n" + head[: _end(head)]
-    if (
-        b" :" in section or b"\t:" in section
-    ):  # RFC 5322 4.5.8: white space before the colon, obsolete and legal to read
-        section = _SPACED.sub(rb"\1:", section)
-    lower = section.lower()
+    names = _TELLING.findall(section.lower())
     unseen = len(head) >= HEAD and b"\r\n\r\n" not in head
     return HeadFacts(
-        lower.count(b"\r\nreceived:"),
-        unseen or b"\r\nmessage-id:" in lower,
-        unseen or b"\r\ndate:" in lower,
+        names.count(b"received"),
+        unseen or b"message-id" in names,
+        unseen or b"date" in names,
         unseen or not section.isascii(),
-        _values(section, lower, wanted) if wanted else {},
+        _values(section, wanted) if wanted else {},
         False,
     )
 
@@ -71,7 +71,9 @@ def _end(head: bytes) -> int:
     return found + 2 if found >= 0 else len(head)
 
 
-def _values(section: bytes, lower: bytes, wanted: frozenset[str]) -> dict[str, str]:
+def _values(section: bytes, wanted: frozenset[str]) -> dict[str, str]:
+    section = _SPACED.sub(rb"\1:", section)
+    lower = section.lower()
     values: dict[str, str] = {}
     for name in wanted:
         key = b"\r\n" + name.encode() + b":"
