@@ -47,9 +47,11 @@ class Lanes:
         return self._first.get(lane, NEVER) <= now
 
     def next_due(self, now: float) -> float:
-        """When a lane, or a deadline, comes due that is not yet."""
+        """When a lane, or a deadline, comes due that is not yet. One that is and could not be claimed does not count:
+        a claim at once would find it no other.
+        """
         self._ripen(now)
-        return min(self._later[0][0] if self._later else NEVER, self.deadline)
+        return min(self._later[0][0] if self._later else NEVER, self.deadline if self.deadline > now else NEVER)
 
     def pick(self, total: int, room: Mapping[str, int], now: float) -> dict[str, int]:
         """How many to ask of which lane: at most `total`, within the room of each route key, one each before two."""

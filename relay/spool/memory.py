@@ -77,6 +77,7 @@ class MemorySpool(MemoryDesk):
         self._tokens = itertools.count(1)
         self._leases: dict[int, tuple[Live, Entry]] = {}
         self._ledger = Ledger()
+        self._claimed_at = 0.0
 
     @property
     def limits(self) -> SpoolLimits:
@@ -116,6 +117,7 @@ class MemorySpool(MemoryDesk):
 
     async def claim(self, appetite: Appetite, now: float) -> Sequence[Lease]:
         self._news.clear()
+        self._claimed_at = now
         waiting = [(live, entry) for live in self._store.live.values() for entry in live.entries if entry.waits]
         overdue = sorted((pair for pair in waiting if pair[1].owed.deadline <= now), key=lambda p: p[1].owed.deadline)
         taken = overdue[:OVERDUE]
@@ -179,9 +181,9 @@ class MemorySpool(MemoryDesk):
         self._news.set()
 
     def _next_due(self) -> float:
-        now = self._clock()
-        times = [e.owed.due_at - now for live in self._store.live.values() for e in live.entries if e.waits]
-        return min((seconds for seconds in times if seconds > 0), default=float("inf"))
+        """Seconds until something comes due that was not when it was claimed last."""
+        times = [e.owed.due_at for live in self._store.live.values() for e in live.entries if e.waits]
+        return min((at for at in times if at > self._claimed_at), default=float("inf")) - self._clock()
 
     # Budget
 

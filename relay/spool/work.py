@@ -35,10 +35,12 @@ class Work:
     def __init__(self, books: Books) -> None:
         self._books = books
         self._bodies = _BodyReads(books)
+        self._claimed_at = 0.0
 
     async def claim(self, appetite: Appetite, now: float) -> Sequence[Lease]:
         books = self._books
         books.news.clear()
+        self._claimed_at = now
         if books.database.failure:
             return ()  # what cannot be settled must not be sent
         total, room = max(appetite.total, 0), appetite.room
@@ -77,10 +79,10 @@ class Work:
         await self.settle([Settlement(token=h.lease.token, remainders=(h.lease.entry.owed,)) for h in stale])
 
     async def wait(self, seconds: float) -> None:
-        books, now = self._books, self._books.clock()
+        books = self._books
         if books.news.is_set():
             return
-        until = books.lanes.next_due(now) - now
+        until = books.lanes.next_due(self._claimed_at) - books.clock()
         over = books.loop.call_later(max(0.0, min(seconds, until)), books.news.set)
         try:
             await books.news.wait()

@@ -178,6 +178,14 @@ async def test_wait_returns_when_something_comes_due(hands: Hands) -> None:
     await asyncio.wait_for(hands.spool.wait(30), 5)
 
 
+async def test_what_comes_due_between_a_claim_and_the_wait_is_not_waited_for(hands: Hands) -> None:
+    await deferred(hands, "a:1", hands.now + 50)
+    assert await hands.claim() == []
+    hands.now += 51
+    await asyncio.wait_for(hands.spool.wait(30), 5)
+    assert len(await hands.claim()) == 1
+
+
 async def test_a_body_is_gone_with_its_message(hands: Hands) -> None:
     message = await hands.accept()
     await hands.settle(delivered(await hands.one()))

@@ -72,6 +72,12 @@ def test_deadlines_count_as_due() -> None:
     assert (made.deadline, made.next_due(1)) == (30, 30)
 
 
+def test_a_deadline_that_is_over_is_not_yet_to_come() -> None:
+    made = lanes(("a:1", 100))
+    made.add("a:1", 200, 30)
+    assert made.next_due(30) == 100
+
+
 def test_picking_costs_what_is_picked_not_what_waits() -> None:
     made = lanes(*[(f"dead:{n}", 1) for n in range(100_000)], ("live:1", 1))
     made.pick(1, {"dead": 0}, 1)
