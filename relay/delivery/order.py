@@ -67,7 +67,7 @@ def pick(options: Sequence[Option], message: Message, impatient: bool) -> Option
         tier = list(group)
         free = [option for option in tier if option.obstacle is None]
         if free:
-            return free[0] if len(free) == 1 else _weighted(free, message)
+            return free[0] if len(free) == 1 else _weighted(_quick(free), message)
         if not impatient and any(option.obstacle is not None and option.obstacle.paces for option in tier):
             return None
     return None
@@ -134,8 +134,13 @@ def _mine(
     return Obstacle(kind="avoided", reason="failed this message a moment ago") if name in avoid else None
 
 
+def _quick(free: Sequence[Option]) -> Sequence[Option]:
+    """Not those that much waits for already: a tarpit would gather all that may be in flight (hazard F10)."""
+    return [option for option in free if not option.state.crowded] or free
+
+
 def _weighted(free: Sequence[Option], message: Message) -> Option:
-    """Random among equals by weight, but always the same for one message, as long as the same ones are usable.
+    """Random among equals by weight, but always the same for one message, as long as the same ones can be chosen.
 
     So an UNCERTAIN message meets the same provider first without anything being remembered.
     """

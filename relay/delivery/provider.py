@@ -18,6 +18,8 @@ DEFAULT_CONNECTIONS = 20
 MOST_IN_FLIGHT = 1000
 IN_HAND = 1
 """Messages for each connection beyond those it carries: its next, so that it need not wait until one is claimed."""
+SHARE = MOST_IN_FLIGHT // 2
+"""What one provider has of it at most, unless it has more connections: others go on beside a tarpit (hazard F10)."""
 
 FIRST_PAUSE = 5.0
 LAST_PAUSE = 60.0
@@ -89,9 +91,18 @@ class ProviderState:
         """Transactions it can be given now: what its connections carry, and what they begin with next."""
         if self.barrier() is not None or self._throttling(now) is not None:
             return 0
-        most = self.window if self.window < self.full else (self.abreast + IN_HAND) * self.full
+        most = self.window if self.window < self.full else self._carries
         left = self.meter.room(now)
         return max(0, most - self.in_flight if left is None else min(left, most - self.in_flight))
+
+    @property
+    def crowded(self) -> bool:
+        """Twice what there is room for waits for it: it is slower than its equals, which are to take its share."""
+        return self.in_flight >= min(2 * self._carries, SHARE)
+
+    @property
+    def _carries(self) -> int:
+        return max(self.full, min((self.abreast + IN_HAND) * self.full, SHARE))
 
     def _quota(self, now: float) -> Obstacle | None:
         blocked = self.meter.blocked(now)

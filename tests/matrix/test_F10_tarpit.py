@@ -95,3 +95,16 @@ def test_F10_a_tarpit_costs_the_others_little(
     assert len(beside.upstream.taken) == len(without.upstream.taken) == (ROUNDS + 1) * LOAD * CLIENTS
     assert len(beside.relay.queue("--to", "*@tar.test", "--limit", "1000")) > BACKLOG / 3, "it was stuck all along"
     assert cost < 0.25, "what it costs in processor; the clock is printed only, since others use the machine"
+
+
+@pytest.mark.slow
+def test_F10_a_tarpit_among_equals_stops_none_of_them(
+    relay: MAKE, ledger: Callable[[], Ledger], upstreams: Callable[..., Upstreams]
+) -> None:
+    """Slow: more mail than may be in flight. What is not the tarpit's share alone goes to its equal."""
+    tar, upstream = upstreams([TAR])[0], ledger()
+    one = relay(providers=[provider("tar", tar.port), provider("good", upstream.port)]).start()
+    with smtp(one.door) as client:
+        for number in range(2500):
+            submit(client, [f"r{number}@there.test"], letter())
+    until(lambda: len(upstream.taken) >= 2200, 20, "the good one has taken all but what the tarpit has")

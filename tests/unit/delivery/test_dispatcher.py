@@ -236,6 +236,34 @@ class TestPace:
         dispatcher.learned("primary", [make.took()], make.now + 5)
         assert dispatcher.appetite(make.now + 5).room["default"] == 5
 
+    def test_F10_a_tarpit_does_not_gather_all_that_may_be_in_flight(self, make) -> None:
+        """It never ends a transaction; what the other one ends makes room for more, of which each is given a part."""
+        dispatcher = make.dispatcher(make.provider("tar"), make.provider("good"))
+        sends, taken = [], 0
+        for _ in range(200):
+            appetite = dispatcher.appetite(make.now)
+            for _ in range(min(appetite.total, appetite.room["default"])):
+                sends.append(use(dispatcher, make, make.attempt(make.message(id=f"{len(sends) + taken:013x}"))))
+            for send in [send for send in sends if send.provider == "good"]:
+                dispatcher.finished(send, [make.took(provider="good")], make.now)
+                sends.remove(send)
+                taken += 1
+
+        assert taken > 10_000
+        assert len(sends) == 120, "twice what its connections carry and begin with next"
+
+    @pytest.mark.parametrize("connections", [200, 400, 800])
+    def test_F10_many_connections_leave_room_for_others(self, make, connections: int) -> None:
+        tar = make.provider("tar", limits=Limits(connections=connections))
+        routes = (Route(match=Match(recipient="*@tar"), providers=("tar",)), Route(providers=("good",)))
+        dispatcher = make.dispatcher(tar, make.provider("good"), routes=routes)
+        key = route_key(use(dispatcher, make, make.attempt(make.message("a@tar"))).lane)
+        for _ in range(dispatcher.appetite(make.now).room[key]):
+            use(dispatcher, make, make.attempt(make.message("a@tar")))
+
+        assert dispatcher.appetite(make.now).room[key] == 0
+        assert dispatcher.appetite(make.now).total == min(500, 1000 - connections), "and none of them is idle"
+
     def test_the_minute_is_waited_for_and_its_mail_is_let_through_when_it_is_over(self, make) -> None:
         dispatcher = make.dispatcher(make.provider(limits=Limits(per_minute=2)))
         for _ in range(2):
