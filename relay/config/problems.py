@@ -93,9 +93,10 @@ def _fill(template: str, shown: str) -> str:
 
 def _choice(error: ErrorDetails) -> str:
     choices = re.findall(r"'([^']*)'", error["ctx"]["expected"])
-    if error["input"] in LATER:
-        return f"{error['input']} is not in this version: choose {listing(choices)}"
-    return f"must be {listing(choices)}, not {{it}}" + did_you_mean(str(error["input"]), choices)
+    word = error["input"] if isinstance(error["input"], str) else ""  # a list or a mapping cannot be looked up
+    if word in LATER:
+        return f"{word} is not in this version: choose {listing(choices)}"
+    return f"must be {listing(choices)}, not {{it}}" + did_you_mean(word, choices)
 
 
 _SENTENCES: Mapping[str, str | Callable[[ErrorDetails], str]] = {
