@@ -110,13 +110,16 @@ class Transport(Protocol):
     """A kind of upstream. Never raises for what an upstream did."""
 
     async def send(self, shipment: Shipment, body: Body) -> Sequence[DeliveryOutcome]:
-        """Exactly one outcome for each recipient of the shipment."""
+        """Exactly one outcome for each recipient of the shipment; after `hold` perhaps none: nothing of it was sent."""
 
     async def probe(self, provider: Provider) -> DeliveryOutcome | None:
         """Connect, EHLO, STARTTLS, AUTH, QUIT. None: all well; else what went wrong (its recipient is empty)."""
 
     async def replace(self, providers: Sequence[Provider]) -> None:
         """Live reload: connections of providers that changed or went are closed once idle."""
+
+    def hold(self) -> None:
+        """The relay stops: finish what is on the wire, begin nothing more."""
 
     def connections(self) -> Mapping[str, int]:
         """Open connections by provider name."""

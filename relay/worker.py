@@ -87,8 +87,11 @@ class Worker:
                 await work.wait(IDLE if wakes_at is None else min(IDLE, wakes_at - now))
 
     async def drain(self, seconds: float) -> None:
-        """Claim no more; return when all attempts are settled, or after so many seconds. What is left stays leased."""
+        """Claim no more and begin no more; return when all attempts are settled, or after so many seconds. What is left
+        stays leased.
+        """
         self._stopping.set()
+        self._parts.transport.hold()
         self._parts.work.wake()
         if self._tasks:
             _, late = await asyncio.wait(set(self._tasks), timeout=seconds)
@@ -199,6 +202,8 @@ class Worker:
         finally:
             now = parts.clock()
             tried.append(parts.dispatcher.finished(send, outcomes, now))
+        if not outcomes:
+            return
         parts.observe(
             AttemptEnded(
                 message=message.id,

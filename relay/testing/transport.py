@@ -43,9 +43,12 @@ class FakeTransport:
         self.answers: dict[str, Answer] = {}
         self.sick: dict[str, DeliveryOutcome] = {}
         self.gate: asyncio.Event | None = None
+        self.held = False
         self.closed = False
 
     async def send(self, shipment: Shipment, body: Body) -> Sequence[DeliveryOutcome]:
+        if self.held:
+            return ()
         self.shipments.append(shipment)
         self.bodies.append(body)
         if self.gate is not None:
@@ -59,6 +62,9 @@ class FakeTransport:
 
     async def replace(self, providers: Sequence[Provider]) -> None:
         """There are no connections to close."""
+
+    def hold(self) -> None:
+        self.held = True
 
     def connections(self) -> Mapping[str, int]:
         return {}

@@ -71,6 +71,11 @@ class Pool:
         for conversation in list(self._idle):
             conversation.leave()
 
+    def hold(self) -> None:
+        """Give back what waits: nothing of it was sent."""
+        for job in self._drained():
+            _resolve(job, ())
+
     async def close(self) -> None:
         """QUIT where nothing is on the wire, cut the rest, fail what waits."""
         self.retire()

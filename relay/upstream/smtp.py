@@ -31,6 +31,7 @@ class SmtpTransport:
         self._idle_seconds = idle_seconds
         self._pools: dict[str, Pool] = {}
         self._retired: list[Pool] = []
+        self._held = False
         self._closed = False
 
     async def send(self, shipment: Shipment, body: Body) -> Sequence[DeliveryOutcome]:
@@ -43,6 +44,8 @@ class SmtpTransport:
             return of_reply(shipment.provider, shipment.recipients, Phase.BODY, reply)
         if self._closed or not shipment.recipients:
             return of_reply(shipment.provider, shipment.recipients, Phase.CONNECT, CLOSING)
+        if self._held:
+            return ()
         job = Job(shipment, content, asyncio.get_running_loop().create_future())
         self._pool(shipment.provider).submit(job)
         return await job.future
@@ -66,6 +69,11 @@ class SmtpTransport:
                 self._retired.append(self._pools.pop(name))
         for provider in wanted.values():
             self._pool(provider)
+
+    def hold(self) -> None:
+        self._held = True
+        for pool in (*self._pools.values(), *self._retired):
+            pool.hold()
 
     def connections(self) -> Mapping[str, int]:
         self._retired = [pool for pool in self._retired if not pool.done]

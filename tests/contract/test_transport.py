@@ -128,6 +128,13 @@ async def test_a_cancelled_send_does_not_harm_the_next(rig: Rig) -> None:
     assert after.verdict is Verdict.ACCEPTED
 
 
+async def test_G8_after_hold_nothing_is_begun(rig: Rig) -> None:
+    await rig.transport.send(shipment_to(rig.fine), body_of())
+    rig.transport.hold()
+    assert not await rig.transport.send(shipment_to(rig.fine), body_of())
+    assert not await rig.transport.send(shipment_to(rig.dead), body_of())
+
+
 async def test_close_may_be_said_twice_and_leaves_no_connection(rig: Rig) -> None:
     await rig.transport.send(shipment_to(rig.fine), body_of())
     await rig.transport.close()

@@ -378,6 +378,34 @@ async def test_drain_lets_what_is_being_sent_finish_and_takes_no_more():
     assert (await desk.show(later)).state is State.QUEUED
 
 
+async def test_G8_what_is_chosen_while_draining_is_as_it_was():
+    """It was about to be sent: it waits again, untried, and what was reserved for it is given back."""
+
+    class Slow(MemorySpool):
+        gate = asyncio.Event()
+        asked = asyncio.Event()
+
+        async def reserve(self, wanted: Sequence[Reservation]) -> bool:
+            self.asked.set()
+            await self.gate.wait()
+            return await super().reserve(wanted)
+
+    desk = Desk([provider("one", limits=Limits(per_day=5))], spool=Slow)
+    task = asyncio.create_task(desk.worker.run())
+    id = await desk.accept("b@example.org", "c@example.org")
+    await Slow.asked.wait()
+    drained = asyncio.create_task(desk.worker.drain(5.0))
+    await asyncio.sleep(0)
+    Slow.gate.set()
+    await drained
+    await asyncio.wait_for(task, 5)
+    view = await desk.show(id)
+    assert [(one.state, one.tries, one.due_at) for one in view.recipients] == [(State.QUEUED, 0, NOW)] * 2
+    assert not desk.transport.shipments and not desk.seen(AttemptEnded)
+    (usage,) = await desk.spool.usage(desk.now)
+    assert set(usage.periods.values()) == {0} and not usage.minute
+
+
 async def test_G8_what_is_claimed_while_draining_is_not_sent():
     """Nobody would wait for its answer, and the next start would send it again."""
 
