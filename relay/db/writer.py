@@ -32,9 +32,10 @@ CHECKPOINT_PAGES = 4096
 IDLE = 1.0
 
 # While the loop is busy, more for the next commit is surely on its way, and sharing one costs nobody anything: what is
-# to be written waits until the loop has nothing else to do, but for so many turns of it at most. A turn as short as
-# IDLE_TURN had nothing to do, so one client alone waits for no one.
+# to be written waits until the loop has nothing else to do, but for so many turns of it, or seconds, at most. A turn as
+# short as IDLE_TURN had nothing to do, so one client alone waits for no one.
 TURNS = 16
+LONGEST = 0.005
 IDLE_TURN = 20e-6
 
 # The log's format: https://sqlite.org/fileformat2.html#the_write_ahead_log
@@ -74,14 +75,15 @@ class Writer:
     def put(self, operation: Operation) -> None:
         """To be called on the loop."""
         if not self._gathered:
-            self._loop.call_soon(self._turn, TURNS, perf_counter())
+            now = perf_counter()
+            self._loop.call_soon(self._turn, TURNS, now, now + LONGEST)
         self._gathered.append(operation)
 
-    def _turn(self, left: int, since: float) -> None:
+    def _turn(self, left: int, since: float, until: float) -> None:
         """The loop took a turn. Gathered operations are handed over together, in their order."""
         now = perf_counter()
-        if left and now - since > IDLE_TURN:
-            self._loop.call_soon(self._turn, left - 1, now)
+        if left and now - since > IDLE_TURN and now < until:
+            self._loop.call_soon(self._turn, left - 1, now, until)
         else:
             self._hand_over()
 

@@ -153,7 +153,7 @@ class _Act(Operation):
         for owed in chunk.waiting:
             self._books.wait_for(owed)
         for number, size, state, file in chunk.gone:
-            ended(self._books, ids.encode(number), size, state, file)
+            ended(self._books, ids.encode(number), number, size, state, file)
 
 
 def _newest(connection: apsw.Connection) -> int:

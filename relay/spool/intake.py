@@ -33,14 +33,17 @@ class Intake:
     def writer(self, message: MessageId) -> BodyWriter:
         return Collector(self._books.files, message)
 
-    async def accept(self, batch: Sequence[Submission]) -> Reply | None:
+    def accept(self, batch: Sequence[Submission]) -> asyncio.Future[Reply | None]:
+        books = self._books
         size = sum([submission.message.size for submission in batch])
-        refused = self._books.gauge.takes(len(batch), size)
+        refused = books.gauge.takes(len(batch), size)
         if refused is not None:
-            return refused
-        operation = Accept(self._books, [self._books.board(submission) for submission in batch], size)
-        self._books.database.write(operation)
-        return await operation.reply
+            answer: asyncio.Future[Reply | None] = books.loop.create_future()
+            answer.set_result(refused)
+            return answer
+        operation = Accept(books, [books.board(submission) for submission in batch], size)
+        books.database.write(operation)
+        return operation.reply
 
 
 class Accept(Operation):

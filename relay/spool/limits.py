@@ -35,13 +35,17 @@ class SpoolLimits(Struct, frozen=True, kw_only=True):
 
 
 class Gauge:
-    """Live bytes, free bytes, and what follows from them for new mail."""
+    """Live bytes, free bytes, and what follows from them for new mail.
+
+    `uncounted`: ids of messages that were there at start and are not in `live` yet, see `tally`.
+    """
 
     def __init__(self, limits: SpoolLimits, free: int, live: int = 0) -> None:
         self.limits = limits
         self.live = live
         self.free = free
         self.uncommitted = 0
+        self.uncounted = range(0)
         self.failure = ""
 
     def admits(self, size: int) -> Reply | None:
@@ -62,3 +66,8 @@ class Gauge:
         """A message came; free bytes are only measured now and then, so it counts there, too."""
         self.live += size
         self.free -= size
+
+    def shrink(self, number: int, size: int) -> None:
+        """The message with this id is no more."""
+        if number not in self.uncounted:
+            self.live -= size

@@ -113,7 +113,7 @@ class SqliteSpool:
     def writer(self, message: MessageId) -> BodyWriter:
         return self._intake.writer(message)
 
-    def accept(self, batch: Sequence[Submission]) -> Coroutine[Any, Any, Reply | None]:
+    def accept(self, batch: Sequence[Submission]) -> asyncio.Future[Reply | None]:
         return self._intake.accept(batch)
 
     # Work

@@ -190,13 +190,14 @@ class Departure(Operation):
         if self._held.alone and not result.remainders:
             state = min([self._held.best, *[RANK[end.state] for end in result.ended]])
         if state is not None and state < NOBODY_ENDED:
-            ended(books, self._held.lease.entry.message.id, self._held.lease.entry.message.size, state, self._held.file)
+            message = self._held.lease.entry.message
+            ended(books, message.id, self._held.number, message.size, state, self._held.file)
         books.news.set()
 
 
-def ended(books: Books, message: MessageId, size: int, state: int, file: bool) -> None:
+def ended(books: Books, message: MessageId, number: int, size: int, state: int, file: bool) -> None:
     """The last recipient of a message left the queue, durably."""
-    books.gauge.live -= size
+    books.gauge.shrink(number, size)
     if file:
         books.loop.run_in_executor(None, books.files.remove, [message])
     books.observe(MessageEnded(message=message, state=state_of(state, State.CANCELLED)))
