@@ -89,7 +89,7 @@ def test_a_message_takes_few_system_calls(
 ) -> None:
     """Slow: 1,000 messages, every call of the relay stopped twice.
 
-    Of the polls most do not wait: a commit is gathered over turns of the loop, and under strace even an idle one is long.
+    Most polls do not wait: a commit is gathered over turns of the loop, and under strace even an idle one is long.
     """
     output, sink = tmp_path / "strace.txt", Sink(tmp_path)
     one = relay(**to_sink(sink)).start()
