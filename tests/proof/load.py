@@ -113,6 +113,7 @@ class Session(asyncio.Protocol):
     """One connection at a time, again and again. `keeps`: it brings one message after the other, else one each."""
 
     def __init__(self, supply: Supply, port: int, *, keeps: bool) -> None:
+        self.connecting: asyncio.Task[None] | None = None
         self._supply = supply
         self._port = port
         self._keeps = keeps
@@ -126,7 +127,7 @@ class Session(asyncio.Protocol):
     # The connection.
 
     def connect(self) -> None:
-        asyncio.get_running_loop().create_task(self._connect())
+        self.connecting = asyncio.get_running_loop().create_task(self._connect())
 
     async def _connect(self) -> None:
         try:
@@ -237,12 +238,18 @@ async def send(options: argparse.Namespace) -> None:
     mix = Mix(**{field.name: getattr(options, f"mix_{field.name}") for field in fields(Mix)})
     letters = Letters(options.seed, options.run, options.domains.split(","), mix)
     supply = Supply(options.journal, letters, options.count, options.rate)
-    for number in range(options.sessions + options.fresh):
-        Session(supply, options.port, keeps=number < options.sessions).connect()
+    sessions = [
+        Session(supply, options.port, keeps=number < options.sessions)
+        for number in range(options.sessions + options.fresh)
+    ]
+    for session in sessions:
+        session.connect()
     running, told = asyncio.create_task(supply.run()), asyncio.create_task(told_to_end())
     await asyncio.wait({running, told}, return_when=asyncio.FIRST_COMPLETED)
     supply.end()
     await asyncio.wait({running}, timeout=LAST_WORDS)
+    if last := {session.connecting for session in sessions if session.connecting is not None}:
+        await asyncio.wait(last, timeout=LAST_WORDS)  # uvloop has trouble with one that is cut off by the end
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:

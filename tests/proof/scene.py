@@ -271,11 +271,15 @@ class Player(Relay):
 
     @property
     def innermost(self) -> int:
-        """The relay itself, also when the wrapper did not make way for it."""
+        """The relay itself, also when the wrapper did not make way for it. As it starts it has a child of its own."""
         pid = self.pid
-        while children := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        while self._is_wrapper(pid) and (children := Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
             pid = int(children[0])
         return pid
+
+    def _is_wrapper(self, pid: int) -> bool:
+        program = Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0].decode()
+        return bool(self.wrapper) and Path(program).name == Path(self.wrapper[0]).name
 
 
 def planted(name: str) -> list[str]:

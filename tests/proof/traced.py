@@ -48,6 +48,9 @@ MESSAGES = 14
 ON_ITS_WAY = 1.0
 """Seconds within which mail may go to a new connection after the disk failed: it had been handed over before."""
 
+QUIET = 0.3
+"""Seconds without a call that strace looks at, after which none is under way."""
+
 Progress = Callable[[str], None]
 
 
@@ -172,6 +175,7 @@ class Traced:
         with attached(scene.relay.innermost, self.log, inject(call, f"error={error}", when)):
             self._scenario()
             ready = scene.ready()
+            until(self._quiet, 10, "no call is under way: one that strace lets go of in its middle fails by ENOSYS")
         failed = injected(self.log)
         self._progress(f"{call} says {error} at {when}: {len(failed)} failed, {'' if ready else 'not '}ready")
         assert self._terminated() == 0, scene.relay.log_text()
@@ -194,6 +198,9 @@ class Traced:
         until(lambda: load.file.exists() and load.file.stat().st_size, 30, "the load has begun")
         until(lambda: not load.running or not self.scene.relay.running, 60, "the messages were answered")
         load.stop()
+
+    def _quiet(self) -> bool:
+        return time.time() - self.log.stat().st_mtime > QUIET
 
     def _until_killed_or_drained(self) -> None:
         relay = self.scene.relay
