@@ -31,6 +31,8 @@ at every step of SQLite, waits for the event loop ten times as long as for the d
 COLLECT = (50_000, 20, 100)
 """When cycles are looked for. Mail makes next to none: nearly all it allocates is freed at once."""
 
+_NOT_READ = "an internal error, its place is in the log; if the relay was upgraded while it ran, restart it"
+
 
 def run(plan: Plan) -> int:
     """Run until SIGTERM or SIGINT; the exit code. Raises CannotStart."""
@@ -117,7 +119,7 @@ async def _reload_on(hangup: asyncio.Event, source: Path | None, relay: Relay) -
             await _reload(source, relay)
         except Exception as error:
             relay.report(error)
-            relay.observe(ConfigurationReloaded(errors=("an internal error; its place is in the log",)))
+            relay.observe(ConfigurationReloaded(errors=(_NOT_READ,)))
 
 
 async def _reload(source: Path | None, relay: Relay) -> None:
@@ -133,6 +135,8 @@ async def _reload(source: Path | None, relay: Relay) -> None:
 
 def _read(source: Path | None) -> Plan | tuple[str, ...]:
     """The configuration as it is now, or what is wrong with it. What reads it is loaded here, and stays."""
+    if source is not None and source.is_fifo():  # now empty, which would be the built-in defaults, or never ends
+        return (f"{source} is a pipe, which is read once: restart the relay",)
     from relay.app.build import plan
     from relay.config.load import ConfigError, load
 

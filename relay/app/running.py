@@ -78,8 +78,7 @@ class Relay:
 
     async def _start(self) -> None:
         plan = self.plan
-        for warning in plan.warnings:
-            self._log.warning(warning)
+        self._warn()
         self._providers = {provider.name: provider for provider in plan.providers}
         self._dispatcher = Dispatcher(
             self._providers.values(),
@@ -98,6 +97,10 @@ class Relay:
         await self._serve_smtp()
         self._deliver()
         await door.start()
+
+    def _warn(self) -> None:
+        for warning in self.plan.warnings:
+            self._log.warning(warning)
 
     def _door(self) -> Door:
         """Before mail is served, so that a port in use is found at once; it is opened after it."""
@@ -228,6 +231,7 @@ class Relay:
         await self._transport.replace(tuple(self._providers.values()))
         self._spool.wake()
         self.observe(ConfigurationReloaded(restart=restart))
+        self._warn()
 
     async def _relisten(self, plan: Plan) -> None:
         """If a new listener cannot start, those of before are as they were. One at the same address is the same one."""

@@ -29,13 +29,22 @@ def apart(work: Callable[[], T], *, meanwhile: Callable[[], None]) -> T:
     meanwhile()
     with ours, ours.makefile("rb") as reading:
         answer = reading.read()
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        signal.raise_signal(os.WTERMSIG(status))  # who ends a part of us means us
+    if ended := _signal_that_ended(child):
+        signal.raise_signal(ended)  # who ends a part of us means us; process 1 of a container lives on
+        raise Failure(f"reading the configuration was ended by signal {ended}; if it was 9: give more memory")
     if not answer:
         raise Failure("internal error, please report it: reading the configuration ended without an answer")
     found: T = pickle.loads(answer)  # nosec B301
     return found
+
+
+def _signal_that_ended(child: int) -> int:
+    """Waits for it. 0: it ended by itself."""
+    try:
+        _, status = os.waitpid(child, 0)
+    except ChildProcessError:  # whoever started us ignores SIGCHLD, so nobody is told how children end
+        return 0
+    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
 
 
 def _answer(work: Callable[[], object], writing: socket.socket) -> NoReturn:

@@ -7,6 +7,7 @@ nothing that a running relay does not need: see `apart`.
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Perform one command; the exit code."""
+    _open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # an address may have letters that the locale lacks
     options, command = divide(sys.argv[1:] if arguments is None else arguments)
@@ -33,6 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return tell(error)
     except KeyboardInterrupt:
         return 1
+
+
+def _open_standard_streams() -> None:
+    """What is closed is put on nothing: else the next file or connection has its number, and gets what is printed."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "w" if number else "r"))
 
 
 def _perform(given: Sequence[str]) -> int | Plan:

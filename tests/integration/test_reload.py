@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 
 from clients import letter, send, smtp
@@ -60,6 +61,14 @@ def test_log_and_room_of_the_spool_change_without_a_restart(relay: MAKE) -> None
     assert (code, text[:5]) == (452, b"4.3.1")
 
 
+def test_what_a_start_warns_of_a_reload_warns_of(relay: MAKE) -> None:
+    one = relay().start()
+    assert not one.events("from everybody")
+    one.config["listeners"][0] |= {"listen": f"0.0.0.0:{one.smtp_port}", "allow": ["0.0.0.0/0"]}
+    one.reload()
+    until(lambda: bool(one.events("from everybody", level="warning")), 5, "it is warned of")
+
+
 def test_listener_added_and_removed(relay: MAKE) -> None:
     one = relay().start()
     extra = relay().smtp_port
@@ -109,3 +118,43 @@ def test_an_address_that_cannot_be_had_leaves_the_listeners_as_they_were(
     one.hang_up()
     assert one.metric("relay_config_last_reload_successful") == 0
     send(one.door, ["you@example.com"], letter())
+
+
+def test_a_configuration_that_came_through_a_pipe_is_not_read_again(relay: MAKE, ledger: Callable[[], Ledger]) -> None:
+    """It would be empty: the built-in defaults, without providers, and mail would be captured from then on."""
+    upstream = ledger()
+    one = relay(providers=[provider("one", upstream.port)])
+    os.mkfifo(one.file)
+    one.launch()
+    one.write()
+    until(lambda: bool(one.events("ready")), 20, "the relay is ready")
+    one.hang_up()
+    assert "is a pipe" in str(one.events("configuration refused")[-1]["errors"])
+    send(one.door, ["you@example.com"], letter())
+    upstream.wait_for(1)
+    assert one.terminate() == 0
+
+
+def test_a_reload_while_the_relay_is_upgraded_changes_nothing_and_says_what_to_do(
+    relay: MAKE, ledger: Callable[[], Ledger]
+) -> None:
+    """What reads the configuration is loaded only now, and does not fit what is running."""
+    upstream = ledger()
+    one = relay(providers=[provider("one", upstream.port)], http=None)
+    half = one.folder / "half"
+    half.mkdir()
+    one.environment = {"PYTHONPATH": str(half)}
+    one.write()
+    one.launch()
+    until(lambda: bool(one.events("ready")), 20, "the relay is ready")
+    (half / "pydantic.py").write_text("raise ImportError('an upgrade')\n")
+    one.hang_up()
+    assert "if the relay was upgraded while it ran, restart it" in str(
+        one.events("configuration refused")[-1]["errors"]
+    )
+    send(one.door, ["you@example.com"], letter())
+    upstream.wait_for(1)
+    (half / "pydantic.py").unlink()
+    one.config["log"]["level"] = "debug"
+    one.reload()
+    assert one.events("configuration reloaded"), one.log_text()

@@ -85,6 +85,22 @@ def test_a_relay_without_http_keeps_nothing_of_what_only_its_start_needed(relay:
     assert {"aiosmtpd", "aiosmtplib", "structlog"} <= loaded
 
 
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_standard_streams_are_no_obstacle(
+    relay: Callable[..., Relay], ledger: Callable[[], Ledger], closed: str
+) -> None:
+    """Nothing that it opens takes their numbers: what is printed would go into it."""
+    upstream = ledger()
+    one = relay(providers=[provider("one", upstream.port)])
+    one.wrapper = ["sh", "-c", f'exec "$@" {closed}', "sh"]
+    one.start()
+    usual = {"/dev/null", str(one.output)}
+    assert {str(Path(f"/proc/{one.pid}/fd/{number}").readlink()) for number in range(3)} <= usual
+    send(one.door, ["you@example.com"], letter())
+    upstream.wait_for(1)
+    assert one.terminate() == 0
+
+
 def test_commands_work_without_http(relay: Callable[..., Relay]) -> None:
     one = relay(http=None).start()
     message = send(one.door, ["you@example.com"], letter())

@@ -9,13 +9,14 @@ import sys
 import pytest
 
 
-def done(work: str, *, meanwhile: str = "None") -> subprocess.CompletedProcess[str]:
+def done(work: str, *, meanwhile: str = "None", before: str = "") -> subprocess.CompletedProcess[str]:
     program = f"""
 import atexit, os, signal, sys, threading
 from relay.cli.apart import apart
 from relay.cli.options import Failure
 atexit.register(lambda: print("at exit"))
 def work(): {work}
+{before}
 try:
     print(apart(work, meanwhile=lambda: {meanwhile}))
 except Failure as failure:
@@ -43,3 +44,17 @@ def test_no_answer_is_a_failure(work: str) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_who_kills_it_kills_the_whole(number: signal.Signals) -> None:
     assert done(f"os.kill(os.getpid(), {int(number)})").returncode == -number
+
+
+def test_it_may_be_started_by_somebody_who_ignores_how_children_end() -> None:
+    """Handed down by exec: whoever cannot wait for it still takes the answer."""
+    ignoring = "signal.signal(signal.SIGCHLD, signal.SIG_IGN)"
+    assert done("return 7", before=ignoring).stdout == "7\nat exit\n"
+    assert "failure: internal error" in done("os._exit(3)", before=ignoring).stdout
+
+
+def test_process_1_of_a_container_which_no_signal_ends_says_why_it_does_not_start() -> None:
+    """Even if the answer came: it may be half of one. Here the signal is ignored by everybody but the child."""
+    work = "signal.signal(signal.SIGUSR1, signal.SIG_DFL); os.kill(os.getpid(), signal.SIGUSR1)"
+    told = done(work, before="signal.signal(signal.SIGUSR1, signal.SIG_IGN)").stdout
+    assert told == "failure: reading the configuration was ended by signal 10; if it was 9: give more memory\nat exit\n"
