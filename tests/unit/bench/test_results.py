@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -12,6 +13,8 @@ from bench.document import BEGIN, END, replaced
 from bench.picture import picture
 from bench.results import Figure, against, load, machine_of, merged, number, save, table
 from bench.rows import ORDER, ROWS
+
+ROOT = Path(__file__).parents[3]
 
 FAST = Figure(row="new", title="new <4 KiB>", unit="messages/s", ours=[300, 200, 400], theirs=[100, 100, 100], mark=2.5)
 SLOW = Figure(row="latency", title="latency", unit="ms", ours=[9.0], theirs=[6.0], mark=1.0, higher=False)
@@ -89,3 +92,13 @@ def test_the_page_gets_the_table_and_keeps_its_text() -> None:
     once = replaced(page, [FAST], {"cpus": 2})
     assert once.startswith("before\n") and once.endswith("\nafter\n") and "old" not in once
     assert replaced(once, [FAST], {"cpus": 2}) == once
+
+
+def test_the_documentation_shows_the_committed_results() -> None:
+    committed = ROOT / "bench" / "results" / "full.json"
+    page, svg = ROOT / "docs" / "performance.md", ROOT / "docs" / "performance.svg"
+    figures = load(committed)
+    assert {figure.row for figure in figures} == set(ORDER)
+    assert svg.read_text() == picture(figures)
+    assert page.read_text() == replaced(page.read_text(), figures, machine_of(committed))
+    assert json.loads(committed.read_text())["machine"]["cpus"] > 0
