@@ -46,6 +46,7 @@ class Pool:
         self._respite: asyncio.TimerHandle | None = None
         self._plain_until = 0.0
         self._retired = False
+        self._held = False
         self._closed = False
 
     @property
@@ -72,7 +73,8 @@ class Pool:
             conversation.leave()
 
     def hold(self) -> None:
-        """Give back what waits: nothing of it was sent."""
+        """Give back what waits, and what would be tried again: nothing of it was sent."""
+        self._held = True
         for job in self._drained():
             _resolve(job, ())
 
@@ -116,6 +118,9 @@ class Pool:
     def ended(self, conversation: Conversation, job: Job, transaction: Transaction, reason: str) -> None:
         if transaction.doubtful and not (job.first or job.again is not None or self._closed):
             # The end of a connection that served others: no fault of this mail's (hazards F1, F6).
+            if self._held:
+                _resolve(job, ())
+                return
             job.again = asyncio.get_running_loop().time()
             self._again.append(job)
             return

@@ -263,6 +263,21 @@ async def test_a_reused_connection_that_is_dead_is_replaced_once(
         assert upstream.counts.connections == 3
 
 
+async def test_G8_a_connection_that_ends_after_hold_is_not_replaced(
+    transport: SmtpTransport, provider_for: ProviderFor
+) -> None:
+    async with ScriptedUpstream({"mail": [None, Stall()]}) as upstream:
+        provider = provider_for(upstream)
+        assert judged(await sent(transport, provider)) == [ACCEPTED]
+        second = asyncio.create_task(sent(transport, provider))
+        await upstream.until(lambda up: up.counts.phases["mail"] == 2)
+        transport.hold()
+        await upstream.stop()
+        await upstream.start()
+        assert not await second
+        assert upstream.counts.connections == 1
+
+
 async def test_a_fresh_connection_that_is_dead_is_no_reason_to_try_again(
     transport: SmtpTransport, provider_for: ProviderFor
 ) -> None:
