@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 
 from bench.results import Figure, number
 
-LABELS, BARS, RIGHT, ROW, TOP, BOTTOM = 330, 400, 80, 30, 46, 34
+LABELS, BARS, RIGHT, ROW, TOP, BOTTOM = 400, 400, 80, 30, 46, 34
 STEPS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 STYLE = """

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.document import BEGIN, END, replaced
-from bench.picture import picture
+from bench.picture import LABELS, picture
 from bench.results import Figure, against, load, machine_of, merged, number, save, table
 from bench.rows import ORDER, ROWS
 
@@ -100,5 +100,7 @@ def test_the_documentation_shows_the_committed_results() -> None:
     figures = load(committed)
     assert {figure.row for figure in figures} == set(ORDER)
     assert svg.read_text() == picture(figures)
+    shown = [figure.title for figure in figures if figure.title in svg.read_text()]
+    assert max(map(len, shown)) * 7.5 <= LABELS - 12, "beyond the picture's left edge"
     assert page.read_text() == replaced(page.read_text(), figures, machine_of(committed))
     assert json.loads(committed.read_text())["machine"]["cpus"] > 0
