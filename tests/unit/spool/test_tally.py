@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest_asyncio
-
 from relay.model import Appetite, Lease
 from relay.spool.tally import AT_START, STEP
 from tests.contract.spools import Hands, delivered
 
 MORE = 3 * STEP + 7
-
-
-@pytest_asyncio.fixture
-async def hands(tmp_path: Path) -> AsyncIterator[Hands]:
-    hands = Hands("sqlite", tmp_path)
-    await hands.open()
-    yield hands
-    await hands.spool.close()
 
 
 async def live(hands: Hands) -> int:
