@@ -141,6 +141,23 @@ class ConfigurationReloaded(Struct, frozen=True, kw_only=True):
     restart: tuple[str, ...] = ()
 
 
+class Changed(Struct, frozen=True, kw_only=True):
+    """Audit: `who` did `what` ("provider added", "queue hold") to `target`. Never a secret; who is "control" on the
+    control socket, "loopback" while nobody needs a token, else the name of the user or token.
+    """
+
+    who: str
+    what: str
+    target: str
+
+
+class LoginFailed(Struct, frozen=True, kw_only=True):
+    """Somebody gave a wrong password or token over HTTP. `user`: as given, "" for a token."""
+
+    client: str
+    user: str
+
+
 Event = (
     ConnectionOpened
     | ConnectionClosed
@@ -159,6 +176,8 @@ Event = (
     | Committed
     | SpoolFailed
     | ConfigurationReloaded
+    | Changed
+    | LoginFailed
 )
 Observer = Callable[[Event], None]
 

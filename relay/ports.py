@@ -11,20 +11,29 @@ from typing import Any, Protocol
 from msgspec import Struct, field
 
 from relay.model import (
+    Account,
     Appetite,
     Berth,
     Body,
+    Claim,
+    Counts,
     DeliveryOutcome,
+    Health,
+    Labels,
     Lease,
     MessageId,
     Provider,
+    ProviderSettings,
+    Registered,
     Reply,
     Reservation,
+    Scope,
     Settlement,
     Shipment,
     State,
     Submission,
     TimelineEvent,
+    Token,
     Usage,
 )
 
@@ -72,6 +81,9 @@ class Intake(Protocol):
 
         A future is best: the listener needs no task to wait for one.
         """
+
+    async def claimed(self, owner: str, key: str) -> Claim | None:
+        """The idempotency key as it was used within 24 h by a message that was accepted."""
 
 
 class Work(Protocol):
@@ -132,7 +144,10 @@ class Transport(Protocol):
 
 
 class Filter(Struct, frozen=True, kw_only=True):
-    """Which messages. "" and None mean any. Addresses are globs without regard to case; `older`: received before."""
+    """Which messages. "" and None mean any. Addresses are globs without regard to case; `older`: received before.
+
+    `text`: part of the id, the sender, a recipient or a tag, without regard to case.
+    """
 
     id: str = ""
     sender: str = ""
@@ -141,6 +156,8 @@ class Filter(Struct, frozen=True, kw_only=True):
     states: tuple[State, ...] = ()
     older: float | None = None
     ended: bool = False
+    tag: str = ""
+    text: str = ""
 
 
 class RecipientView(Struct, frozen=True, kw_only=True):
@@ -167,6 +184,7 @@ class MessageView(Struct, frozen=True, kw_only=True):
     received_at: float
     ended_at: float | None = None
     expires_at: float | None = None
+    labels: Labels | None = None
     timeline: tuple[TimelineEvent, ...] = ()
 
 
@@ -204,6 +222,104 @@ class Desk(Protocol):
         """hold | release | retry | reroute | cancel. On a message being sent, hold and cancel act after the attempt."""
 
     async def stats(self) -> QueueStats: ...
+
+
+# What people manage. All that is written is durable on return; StorageFull and StorageFailed of `db` say it is not.
+
+
+class NameTaken(Exception):
+    """Names are unique over what the file and the API made."""
+
+
+class ReadOnly(Exception):
+    """It stands in the configuration file and is changed there."""
+
+
+class Registry(Protocol):
+    """Providers of the file and of the API; of those that were removed only that there were some is known."""
+
+    def providers(self) -> Sequence[Registered]:
+        """By id."""
+
+    def find(self, id: int) -> Registered | None: ...
+
+    def empty(self) -> bool:
+        """No provider exists nor ever did: the relay captures."""
+
+    async def add(self, settings: ProviderSettings, *, default: bool, now: float) -> Registered:
+        """Raises NameTaken."""
+
+    async def change(self, id: int, settings: ProviderSettings, *, default: bool, now: float) -> Registered:
+        """All of it replaced. Raises LookupError, NameTaken, ReadOnly; `default` and activity may change anywhere."""
+
+    async def remove(self, id: int, now: float) -> None:
+        """Its name is free again. Raises LookupError, ReadOnly."""
+
+    async def checked(self, name: str, health: Health) -> None:
+        """A check or a delivery told something new of its health."""
+
+    def counts(self, id: int, now: float) -> Counts: ...
+
+    async def rotate(self) -> int:
+        """A new encryption key, everything re-encrypted; how many secrets. The old key is gone afterwards."""
+
+
+class Busy(Exception):
+    """Too many passwords are being judged, or this one was wrong too often. `seconds`: come back then."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"come back in {seconds:g} s")
+        self.seconds = seconds
+
+
+class Accounts(Protocol):
+    """Users and tokens of the file and of the API."""
+
+    def nobody(self) -> bool:
+        """There is neither a user nor a token: the API is open to loopback."""
+
+    async def authenticate(self, name: str, password: bytes, client: str) -> Account | None:
+        """Who it is, None if the password is wrong or nobody has the name: both take as long. Raises Busy."""
+
+    def bearer(self, secret: str, now: float) -> Token | None:
+        """Whose token this is; None: nobody's, or it is revoked, or has expired."""
+
+    def users(self) -> Sequence[Account]: ...
+
+    async def add_user(self, name: str, password: bytes, scopes: Collection[Scope], now: float) -> Account:
+        """Raises NameTaken."""
+
+    async def remove_user(self, name: str) -> None:
+        """And the sessions of that user. Raises LookupError, ReadOnly."""
+
+    def tokens(self, now: float) -> Sequence[Token]:
+        """Those that operators made, expired ones too, without sessions."""
+
+    async def issue(
+        self, name: str, scopes: Collection[Scope], now: float, *, user: str = "", seconds: float | None = None
+    ) -> tuple[Token, str]:
+        """A new token and its secret, which is not kept. Raises NameTaken for one that an operator names."""
+
+    async def revoke(self, id: int) -> None:
+        """Raises LookupError."""
+
+
+class Tested(Struct, frozen=True, kw_only=True):
+    """How a test mail went. `message_id`: "smtp_…", when it was taken. `error`: else, with cause and fix."""
+
+    seconds: float
+    message_id: str = ""
+    error: str = ""
+
+
+class Checks(Protocol):
+    """Asking a provider, now, at the request of a person. Bounded in time."""
+
+    async def check(self, provider: Registered) -> Health:
+        """Connect, TLS, AUTH. What is found is kept, and the dispatcher told."""
+
+    async def test(self, provider: Registered, recipient: str) -> Tested:
+        """Send it a real mail, which counts against its limits; it is never queued."""
 
 
 class Explain(Protocol):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from relay.api.operations import MAX_PAGE
+from relay.api.operations.queue import MAX_PAGE
 from relay.api.parts import ApiParts
 from relay.model import State
 

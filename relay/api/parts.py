@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from relay.api.operations import Operations
-from relay.ports import Clock, Desk, Explain
+from relay.api.operations.queue import Operations
+from relay.compose.senders import House
+from relay.events import Observer
+from relay.ports import Accounts, Checks, Clock, Desk, Explain, Intake, Registry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +28,20 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiParts:
-    """`metrics`: the text format of Prometheus. `providers`: names of those that exist now."""
+    """`metrics`: the text format of Prometheus. `providers`: names of those that exist now.
+
+    `house`: what composing needs to know. `apply`: puts in force what was changed in the registry or the accounts.
+    """
 
     desk: Desk
     explain: Explain
+    intake: Intake
+    registry: Registry
+    accounts: Accounts
+    checks: Checks
+    house: Callable[[], House]
+    apply: Callable[[], Awaitable[None]]
+    observe: Observer
     readiness: Callable[[], Awaitable[Readiness]]
     metrics: Callable[[], Awaitable[bytes]]
     providers: Callable[[], Collection[str]]

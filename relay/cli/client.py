@@ -153,7 +153,7 @@ class Offline:
     def _run(self, work: Callable[[Any], Coroutine[Any, Any, JSON]]) -> JSON:
         import asyncio
 
-        from relay.api.operations import Operations
+        from relay.api.operations.queue import Operations
         from relay.api.problem import Refusal
         from relay.db.errors import StorageFailed, StorageFull
 

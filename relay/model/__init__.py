@@ -4,8 +4,21 @@ Every layer may import this; it imports nothing of ours and does nothing. Its pa
 `providers` from `mail`.
 """
 
-from relay.model.mail import Body, Envelope, Message, MessageId, Recipient, Reply, Source, Submission
-from relay.model.providers import Limits, Match, Provider, Rewrite, Route, Shipment, Timeouts, Tls
+from relay.model.mail import (
+    Body,
+    Claim,
+    Envelope,
+    Identity,
+    Labels,
+    Message,
+    MessageId,
+    Recipient,
+    Reply,
+    Rewrite,
+    Source,
+    Submission,
+)
+from relay.model.providers import Limits, Match, Provider, Route, Shipment, Timeouts, Tls
 from relay.model.queue import (
     ENDED,
     Appetite,
@@ -25,16 +38,23 @@ from relay.model.queue import (
     Usage,
     Verdict,
 )
+from relay.model.registry import Account, Counts, Health, ProviderSettings, Registered, Scope, Token
 
 __all__ = [
     "ENDED",
+    "Account",
     "Appetite",
     "Berth",
     "Body",
+    "Claim",
+    "Counts",
     "DeliveryOutcome",
     "Ended",
     "Envelope",
     "Fault",
+    "Health",
+    "Identity",
+    "Labels",
     "Lease",
     "Limits",
     "Match",
@@ -43,12 +63,15 @@ __all__ = [
     "Owed",
     "Phase",
     "Provider",
+    "ProviderSettings",
     "QueueEntry",
     "Recipient",
+    "Registered",
     "Reply",
     "Reservation",
     "Rewrite",
     "Route",
+    "Scope",
     "Settlement",
     "Shipment",
     "Source",
@@ -58,6 +81,7 @@ __all__ = [
     "TimelineEvent",
     "Timeouts",
     "Tls",
+    "Token",
     "Usage",
     "Verdict",
 ]

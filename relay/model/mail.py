@@ -77,8 +77,34 @@ class Body(Struct, frozen=True, kw_only=True):
     crc: int = 0
 
 
+class Rewrite(Struct, frozen=True, kw_only=True):
+    """What is changed on the way. "" leaves a thing alone. `reply_to`: an address, or "" to keep what is there."""
+
+    envelope_from: str = ""
+    header_from: str = ""
+    reply_to: str = ""
+
+
+class Identity(Struct, frozen=True, kw_only=True):
+    """A sender that mail may be sent as, by name. `reply_to`: a mailbox, "" for none."""
+
+    address: str
+    name: str = ""
+    reply_to: str = ""
+
+
+class Labels(Struct, frozen=True, kw_only=True):
+    """What its sender wrote on a message for later: found and shown by the API, never sent."""
+
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
 class Message(Struct, frozen=True, kw_only=True):
-    """A message at rest. `prefix`: the header lines we put in front, CRLF. `size`: prefix + body, wire form."""
+    """A message at rest. `prefix`: the header lines we put in front, CRLF. `size`: prefix + body, wire form.
+
+    `identity`: what the identity it was handed in under changes, fixed at acceptance; a route's rewrite goes over it.
+    """
 
     id: MessageId
     envelope: Envelope
@@ -87,11 +113,31 @@ class Message(Struct, frozen=True, kw_only=True):
     source: Source
     received_at: float
     expires_at: float
+    labels: Labels | None = None
+    identity: Rewrite | None = None
+
+
+class Claim(Struct, frozen=True, kw_only=True):
+    """An idempotency key in use: of `owner` (a token, a user), for the request with this `digest`.
+
+    `answer`: what that request was answered, JSON. It is kept from the moment its message is.
+    """
+
+    owner: str
+    key: str
+    digest: str
+    answer: str
+    at: float
 
 
 class Submission(Struct, frozen=True, kw_only=True):
-    """A message on its way into the spool. `headers`: lower-case names to first values, only those routes match on."""
+    """A message on its way into the spool. `headers`: lower-case names to first values, only those routes match on.
+
+    `due_at`: not to be sent before, 0: at once. `claim`: made durable in the same transaction.
+    """
 
     message: Message
     body: Body
     headers: Mapping[str, str] = field(default_factory=dict)
+    due_at: float = 0.0
+    claim: Claim | None = None

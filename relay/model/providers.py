@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 
-from relay.model.mail import Message, Recipient
+from relay.model.mail import Message, Recipient, Rewrite
 
 
 class Tls(enum.StrEnum):
@@ -54,7 +54,10 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """An upstream as it is to be used now. Two that compare equal need no new connections."""
+    """An upstream as it is to be used now. Two that compare equal need no new connections.
+
+    `public_only`: it was made over HTTP, and may not lead into the private networks around us (hazard H2).
+    """
 
     name: str
     host: str
@@ -70,6 +73,7 @@ class Provider:
     priority: int = 1
     weight: int = 1
     active: bool = True
+    public_only: bool = False
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
 
@@ -87,14 +91,6 @@ class Match:
     sender: str = ""
     recipient: str = ""
     headers: tuple[tuple[str, str], ...] = ()
-
-
-class Rewrite(Struct, frozen=True, kw_only=True):
-    """What a route changes. "" leaves a thing alone. `reply_to`: an address, or "" to keep what is there."""
-
-    envelope_from: str = ""
-    header_from: str = ""
-    reply_to: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -139,6 +139,7 @@ class DeliveryOutcome(Struct, frozen=True, kw_only=True):
     `signal`: what else the reply teaches: throttled | day | month (quota gone) | split (too many recipients) |
     size (too large) | dsn (ACCEPTED, and the DSN parameters went on to the upstream); "" nothing.
     `abreast`: ACCEPTED on a connection that carries so many messages at once, 0: no word of that.
+    `conversation`: what was said, trimmed and without secrets: "C: MAIL FROM:<a@example.org>", "S: 250 2.1.0 Ok".
     """
 
     recipient: Recipient
@@ -152,6 +153,7 @@ class DeliveryOutcome(Struct, frozen=True, kw_only=True):
     suspend: bool = False
     signal: str = ""
     abreast: int = 0
+    conversation: tuple[str, ...] = ()
 
 
 class Reservation(Struct, frozen=True, kw_only=True):
@@ -181,13 +183,18 @@ class Usage(Struct, frozen=True, kw_only=True):
 
 
 class TimelineEvent(Struct, frozen=True, kw_only=True):
-    """One thing that happened to a message, kept with it. `kind`: attempt, parked, held, bounced, warned, retried …"""
+    """One thing that happened to a message, kept with it.
+
+    `kind`: routed, rewritten, attempt, failover, parked, held, bounced, warned, retried … `conversation`: of an
+    attempt, as in DeliveryOutcome.
+    """
 
     at: float
     kind: str
     provider: str = ""
     recipients: tuple[str, ...] = ()
     detail: str = ""
+    conversation: tuple[str, ...] = ()
 
 
 class Ended(Struct, frozen=True, kw_only=True):

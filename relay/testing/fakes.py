@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from relay.model import Body, MessageId, Reply, Submission
+from relay.model import Body, Claim, MessageId, Reply, Submission
 
 
 class FakeBodyWriter:
@@ -67,6 +67,7 @@ class FakeIntake:
         self.finish_error: OSError | None = None
         self.drained = 0
         self.discarded = 0
+        self.claims: dict[tuple[str, str], Claim] = {}
         self._last = 0
 
     def new_id(self, now: float) -> MessageId:
@@ -88,4 +89,8 @@ class FakeIntake:
             raise self.error
         if self.refusal is None:
             self.submissions.extend(batch)
+            self.claims |= {(s.claim.owner, s.claim.key): s.claim for s in batch if s.claim}
         return self.refusal
+
+    async def claimed(self, owner: str, key: str) -> Claim | None:
+        return self.claims.get((owner, key))

@@ -10,11 +10,15 @@ import pytest
 import pytest_asyncio
 
 from relay.api.app import create_app
-from relay.api.parts import ApiParts, Readiness
+from relay.api.parts import Readiness
 from relay.api.server import HttpServer
 from relay.api.sockets import control_socket, tcp_socket
+from relay.events import Event
 from relay.model import State
+from relay.testing.fakes import FakeIntake
 from tests.desk import NOW, FakeDesk, FakeExplain, message
+from tests.parts import parts
+from tests.registry import FakeAccounts, FakeChecks, FakeRegistry
 
 
 @dataclass
@@ -25,6 +29,11 @@ class Running:
     port: int
     desk: FakeDesk = field(default_factory=FakeDesk)
     explain: FakeExplain = field(default_factory=FakeExplain)
+    intake: FakeIntake = field(default_factory=FakeIntake)
+    registry: FakeRegistry = field(default_factory=FakeRegistry)
+    accounts: FakeAccounts = field(default_factory=FakeAccounts)
+    checks: FakeChecks = field(default_factory=FakeChecks)
+    events: list[Event] = field(default_factory=list)
     readiness: Readiness = field(default_factory=lambda: Readiness(mode="relay", checks={}))
 
 
@@ -49,16 +58,18 @@ async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runn
     async def metrics() -> bytes:
         return b"relay_build_info 1\n"
 
-    parts = ApiParts(
+    served = parts(
         desk=running.desk,
         explain=running.explain,
+        intake=running.intake,
+        registry=running.registry,
+        accounts=running.accounts,
+        checks=running.checks,
+        observe=running.events.append,
         readiness=readiness,
         metrics=metrics,
-        providers=lambda: ("primary", "backup"),
-        clock=lambda: NOW,
-        version="0.1.0",
     )
-    server = HttpServer(create_app(parts), tcp=tcp, control=control_socket(control))
+    server = HttpServer(create_app(served), tcp=tcp, control=control_socket(control))
     await server.start()
     yield running
     await server.stop()

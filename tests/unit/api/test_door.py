@@ -14,37 +14,21 @@ import pytest
 import uvloop
 
 from relay.api.door import Door
-from relay.api.operations import Operations
-from relay.api.parts import ApiParts, Readiness
+from relay.api.operations.queue import Operations
+from relay.api.parts import ApiParts
 from relay.api.sockets import control_socket, tcp_socket
-from tests.desk import FakeDesk, FakeExplain
+from tests.parts import parts
 from tests.web import request
 
 LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 Loop = Callable[[], asyncio.AbstractEventLoop]
 
 
-async def ready() -> Readiness:
-    return Readiness(mode="relay", checks={"spool": "ok"})
-
-
-async def metrics() -> bytes:
-    return b""
-
-
 def unexpected(error: BaseException) -> None:
     raise AssertionError from error
 
 
-PARTS = ApiParts(
-    desk=FakeDesk(),
-    explain=FakeExplain(),
-    readiness=ready,
-    metrics=metrics,
-    providers=lambda: (),
-    clock=lambda: 0.0,
-    version="0.1.0",
-)
+PARTS = parts()
 
 
 @LOOPS

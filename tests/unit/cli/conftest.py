@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from relay.api.app import create_app
-from relay.api.parts import ApiParts, Readiness
+from relay.api.parts import Readiness
 from relay.api.server import HttpServer
 from relay.api.sockets import control_socket, tcp_socket
 from relay.cli.main import main
 from relay.model import State
 from tests.desk import NOW, FakeDesk, FakeExplain, message
+from tests.parts import parts
 
 CONFIG = """
 hostname: relay.test
@@ -71,19 +72,16 @@ def served(folder: Path) -> Iterator[Relay]:
     async def metrics() -> bytes:
         return b""
 
-    parts = ApiParts(
+    made = parts(
         desk=running.desk,
         explain=FakeExplain({"default:7": "primary: circuit open"}),
         readiness=readiness,
         metrics=metrics,
-        providers=lambda: ("primary", "backup"),
-        clock=lambda: NOW,
-        version="0.1.0",
     )
     loop, up, leave = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
 
     async def serve() -> None:
-        server = HttpServer(create_app(parts), tcp=tcp, control=control)
+        server = HttpServer(create_app(made), tcp=tcp, control=control)
         await server.start()
         up.set()
         await leave.wait()

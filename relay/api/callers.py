@@ -1,0 +1,49 @@
+"""Who makes a request, and what that one may do.
+
+The entrance settles who it is and puts it into the request's scope; resources ask with `needs`. It never sees a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from relay.api.problem import Refusal
+from relay.model import Scope
+
+EVERYTHING = frozenset(Scope)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """`name`: for the audit log, "control", "loopback", or of the user or token. `key`: owner of idempotency keys."""
+
+    name: str
+    key: str
+    scopes: frozenset[Scope]
+
+    def may(self, scope: Scope) -> bool:
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+
+CONTROL = Caller(name="control", key="control", scopes=EVERYTHING)
+LOOPBACK = Caller(name="loopback", key="loopback", scopes=EVERYTHING)
+
+
+def caller_of(request: Request) -> Caller:
+    found: Caller = request.scope["caller"]
+    return found
+
+
+def needs(scope: Scope) -> Callable[[Request], Caller]:
+    """A dependency: the caller, who has this scope. Raises Refusal 403."""
+
+    def check(request: Request) -> Caller:
+        caller = caller_of(request)
+        if not caller.may(scope):
+            raise Refusal(403, f"this needs the scope {scope}, which the token of {caller.name} does not have")
+        return caller
+
+    return check

@@ -1,0 +1,43 @@
+"""Who composed mail is from: named by the request, an identity, the configuration, the default provider, or us.
+
+Called once for a message, at acceptance. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct, field
+
+from relay.model import Identity
+
+
+class House(Struct, frozen=True, kw_only=True):
+    """What composing needs to know of this relay now; a reload makes another.
+
+    `sender`: the configured one, None: there is none. `fallback`: of the default provider, else `relay@<hostname>`.
+    `max_message_size`: bytes. `give_up_after`: seconds from acceptance, or from `send_at`, to expiry.
+    """
+
+    hostname: str
+    fallback: Identity
+    sender: Identity | None = None
+    identities: Mapping[str, Identity] = field(default_factory=dict)
+    max_message_size: int = 35 * 1024 * 1024
+    max_recipients: int = 1000
+    give_up_after: float = 5 * 86400.0
+
+
+class UnknownIdentity(Exception):
+    """No identity has this name; the text names those there are."""
+
+
+def sender_of(house: House, identity: str = "") -> Identity:
+    """The sender of mail that names none itself. Raises UnknownIdentity."""
+    if not identity:
+        return house.sender or house.fallback
+    found = house.identities.get(identity)
+    if found is None:
+        known = ", ".join(sorted(house.identities)) or "there is none; add it under identities in the configuration"
+        raise UnknownIdentity(f"identity {identity[:80]!a} is not one of: {known}")
+    return found

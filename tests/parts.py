@@ -1,0 +1,51 @@
+"""What an API is built from, in tests: fakes of every port, any of which a test may bring itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from relay.api.parts import ApiParts, Readiness
+from relay.compose.senders import House
+from relay.events import nobody
+from relay.model import Identity
+from relay.testing.fakes import FakeIntake
+from tests.desk import NOW, FakeDesk, FakeExplain
+from tests.registry import FakeAccounts, FakeChecks, FakeRegistry
+
+HOUSE = House(
+    hostname="relay.test",
+    fallback=Identity(address="relay@relay.test"),
+    identities={"invoices": Identity(address="billing@example.com", name="Billing", reply_to="help@example.com")},
+)
+
+
+async def _ready() -> Readiness:
+    return Readiness(mode="relay", checks={"spool": "ok"})
+
+
+async def _metrics() -> bytes:
+    return b"relay_build_info 1\n"
+
+
+async def _apply() -> None:
+    """Nothing is in force here."""
+
+
+def parts(**given: Any) -> ApiParts:
+    defaults: dict[str, Any] = {
+        "desk": FakeDesk(),
+        "explain": FakeExplain(),
+        "intake": FakeIntake(),
+        "registry": FakeRegistry(),
+        "accounts": FakeAccounts(),
+        "checks": FakeChecks(),
+        "house": lambda: HOUSE,
+        "apply": _apply,
+        "observe": nobody,
+        "readiness": _ready,
+        "metrics": _metrics,
+        "providers": lambda: ("primary", "backup"),
+        "clock": lambda: NOW,
+        "version": "0.1.0",
+    }
+    return ApiParts(**(defaults | given))
