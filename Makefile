@@ -1,10 +1,10 @@
-# make run | make test | make check | make prove | make fuzz | make bench | make install
+# make run | make test | make check | make prove | make fuzz | make bench | make docs | make install
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --only-binary :all:
 
-.PHONY: help run test prove fuzz bench check install test-packages clean
+.PHONY: help run test prove fuzz bench check docs install test-packages clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -57,6 +57,9 @@ check: $(VENV)/.tested ## format, lint, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml relay
+
+docs: $(VENV)/.installed ## write docs/openapi.json
+	$(BIN)/python -m relay.api.openapi
 
 clean: ## remove what make run and make test made
 	rm -rf $(VENV) .venv-bench var build dist .mypy_cache .pytest_cache .ruff_cache

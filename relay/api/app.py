@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from relay.api import explain, health, messages, queue
 from relay.api.guards import BodyLimit
+from relay.api.openapi import describe
 from relay.api.parts import ApiParts
 from relay.api.problem import MEDIA_TYPE, Refusal, problem
 from relay.db.errors import StorageFailed, StorageFull
@@ -24,6 +25,7 @@ def create_app(parts: ApiParts) -> FastAPI:
     app = FastAPI(title="smtp-relay", version=parts.version, description="Queue and state of one mail relay.")
     for resource in (health, messages, queue, explain):
         app.include_router(resource.router(parts))
+    describe(app)
     app.add_middleware(BodyLimit)
     app.exception_handler(Refusal)(_refused)
     app.exception_handler(HTTPException)(_http_error)

@@ -6,14 +6,22 @@ and kept while they are down.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 from fastapi import APIRouter, Response
-from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
 from relay.api.parts import ApiParts
 
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Ready(BaseModel):
+    """Each of `checks` is "ok", or what is wrong and how to mend it."""
+
+    status: Literal["ok", "not ready"]
+    mode: str
+    checks: dict[str, str]
 
 
 def router(parts: ApiParts) -> APIRouter:
@@ -26,16 +34,12 @@ def router(parts: ApiParts) -> APIRouter:
         return {"status": "ok", "version": parts.version}
 
     @routes.head("/readyz", include_in_schema=False)
-    @routes.get("/readyz", operation_id="readyz", responses={503: {"description": "Not ready"}})
-    async def readyz() -> JSONResponse:
+    @routes.get("/readyz", operation_id="readyz", responses={503: {"description": "Not ready", "model": Ready}})
+    async def readyz(response: Response) -> Ready:
         """Mail is accepted. Each check is "ok" or says what is wrong."""
         found = await parts.readiness()
-        content: dict[str, Any] = {
-            "status": "ok" if found.ready else "not ready",
-            "mode": found.mode,
-            "checks": dict(found.checks),
-        }
-        return JSONResponse(content, status_code=200 if found.ready else 503)
+        response.status_code = 200 if found.ready else 503
+        return Ready(status="ok" if found.ready else "not ready", mode=found.mode, checks=dict(found.checks))
 
     @routes.head("/metrics", include_in_schema=False)
     @routes.get("/metrics", operation_id="metrics", response_class=Response)
