@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from relay import events
-from relay.model import DeliveryOutcome, Fault, Reply, Verdict
+from relay.delivery.hints import account_hint
+from relay.model import DeliveryOutcome, Fault, Verdict
 from relay.observe.logger import Log, configure
 from relay.observe.text import moment, place_of
 
-__all__ = ["Log", "LogObserver", "account_hint", "configure"]
+__all__ = ["Log", "LogObserver", "configure"]
 
 SHOWN_RECIPIENTS = 20
 """A line names at most so many recipients, then how many more: 1,000 would be a line of 250 KiB."""
@@ -50,33 +51,6 @@ def _word_of_all(outcomes: Sequence[DeliveryOutcome]) -> str:
         return _word(outcomes[0])
     words = {_word(outcome) for outcome in outcomes}
     return words.pop() if len(words) == 1 else ""
-
-
-def account_hint(reply: Reply) -> str:
-    """Cause and fix, in a sentence, when a provider refuses our account."""
-    text = f"{reply.enhanced} {reply.text}".lower()
-    for sign, hint in _HINTS:
-        if sign in text:
-            return hint
-    return "the provider refuses our account: check username and password of this provider, then reload"
-
-
-# First match wins, on the enhanced code and text of the reply, lower case.
-_HINTS = (
-    (
-        "5.7.139",
-        "basic authentication is off here: enable SMTP AUTH for the mailbox, or use another provider",
-    ),
-    ("5.7.9", "an app password is needed: make one in the account's security settings and set it as password"),
-    ("application-specific", "an app password is needed: make one in the account's security settings and set it"),
-    ("5.7.30", "basic authentication was switched off here: use another way to authenticate or another provider"),
-    ("starttls", "the provider wants TLS before it talks: set tls: starttls, or implicit on port 465"),
-    ("authentication required", "the provider wants a login: set username and password of this provider"),
-    ("5.7.0", "the provider wants a login: set username and password of this provider"),
-    ("5.7.8", "user name or password is wrong: correct them (an app password may be needed), then reload"),
-    ("suspended", "the account is suspended at the provider: ask the provider"),
-    ("disabled", "the account or its SMTP access is disabled at the provider: enable it there"),
-)
 
 
 class LogObserver:

@@ -71,7 +71,7 @@ _NUMBER = re.compile(r"0[xX][0-9a-fA-F]*|0[0-7]*|[1-9][0-9]*")
 
 
 def forbidden(host: str) -> str:
-    """Why a host is not for everybody to name, as far as its spelling tells: "is a private address"; "" if it may be."""
+    """Why a host is not for everybody to name, as far as its spelling tells: "is a private address"; "" if it may."""
     address = literal(host)
     return judge(address) if address is not None else ""
 
