@@ -5,7 +5,7 @@ The entrance settles who it is and puts it into the request's scope; resources a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -37,13 +37,18 @@ def caller_of(request: Request) -> Caller:
     return found
 
 
-def needs(scope: Scope) -> Callable[[Request], Caller]:
+def permitted(request: Request, scope: Scope) -> Caller:
+    """The caller, who has this scope. Raises Refusal 403."""
+    caller = caller_of(request)
+    if not caller.may(scope):
+        raise Refusal(403, f"this needs the scope {scope}, which the token of {caller.name} does not have")
+    return caller
+
+
+def needs(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
     """A dependency: the caller, who has this scope. Raises Refusal 403."""
 
-    def check(request: Request) -> Caller:
-        caller = caller_of(request)
-        if not caller.may(scope):
-            raise Refusal(403, f"this needs the scope {scope}, which the token of {caller.name} does not have")
-        return caller
+    async def check(request: Request) -> Caller:  # else FastAPI would give it a thread
+        return permitted(request, scope)
 
     return check

@@ -17,13 +17,19 @@ _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 
 
 class Refusal(Exception):
-    """`detail`: cause and fix in a sentence. `errors`: at 422, (location, message) of each field that is wrong."""
+    """`detail`: cause and fix in a sentence. `errors`: at 422, (location, message) of each field that is wrong.
 
-    def __init__(self, status: int, detail: str, errors: Sequence[tuple[str, str]] = ()) -> None:
+    `retry_after`: seconds after which the same request may be tried again, 0: that is not said.
+    """
+
+    def __init__(
+        self, status: int, detail: str, errors: Sequence[tuple[str, str]] = (), *, retry_after: int = 0
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.errors = tuple(errors)
+        self.retry_after = retry_after
 
 
 def problem(status: int, detail: str, instance: str, errors: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
