@@ -16,7 +16,7 @@ from typing import Any
 from relay.db.database import Database
 from relay.db.writer import Operation
 from relay.events import Event, Observer, SpoolFailed, nobody
-from relay.model import Appetite, Body, Lease, MessageId, Reply, Reservation, Settlement, Submission, Usage
+from relay.model import Appetite, Body, Claim, Lease, MessageId, Reply, Reservation, Settlement, Submission, Usage
 from relay.ports import Acted, BodyWriter, Clock, Filter, MessageView, Page, Placement, QueueStats
 from relay.spool import upkeep, usage
 from relay.spool.acting import Acting
@@ -85,6 +85,11 @@ class SqliteSpool:
         return cls(books, last_id, measure)
 
     @property
+    def database(self) -> Database:
+        """For what lies beside the queue in the same file (`store`)."""
+        return self._books.database
+
+    @property
     def limits(self) -> SpoolLimits:
         """May be replaced at any time (reload)."""
         return self._books.gauge.limits
@@ -115,6 +120,9 @@ class SqliteSpool:
 
     def accept(self, batch: Sequence[Submission]) -> asyncio.Future[Reply | None]:
         return self._intake.accept(batch)
+
+    def claimed(self, owner: str, key: str) -> Coroutine[Any, Any, Claim | None]:
+        return self._intake.claimed(owner, key)
 
     # Work
 
