@@ -43,7 +43,7 @@ class MessageAccepted(Struct, frozen=True, kw_only=True):
 
 
 class AttemptEnded(Struct, frozen=True, kw_only=True):
-    """One transaction with one provider is over. `seconds`: its length; `delay`: since the message was accepted."""
+    """One transaction with one provider is over. `seconds`: its length; `delay`: since the message was to go."""
 
     message: MessageId
     sender: str

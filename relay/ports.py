@@ -43,6 +43,9 @@ Placement = Callable[[Submission], Sequence[Berth]]
 Clock = Callable[[], float]
 """Seconds since the epoch."""
 
+CLAIMED = Reply(code=451, enhanced="4.3.0", text="The idempotency key is in use")
+"""What `Intake.accept` answers when a message came with a key that is in use; `Intake.claimed` says by what."""
+
 
 class BodyWriter(Protocol):
     """Collects one body in wire form; what exceeds 256 KiB goes to a file while it arrives."""
@@ -77,13 +80,14 @@ class Intake(Protocol):
     def writer(self, message: MessageId) -> BodyWriter: ...
 
     def accept(self, batch: Sequence[Submission]) -> Awaitable[Reply | None]:
-        """None: every one is on stable storage. A Reply: none is, and this is what to tell the client.
-
-        A future is best: the listener needs no task to wait for one.
+        """None: every one is on stable storage, its claim too. A Reply: none is, and this is what to tell the client,
+        CLAIMED if it is about a key. A future is best: the listener needs no task to wait for one.
         """
 
     async def claimed(self, owner: str, key: str) -> Claim | None:
-        """The idempotency key as it was used within 24 h by a message that was accepted."""
+        """The idempotency key as it was used within 24 h by a message that was accepted. Raises StorageFailed (`db`)
+        when that cannot be read: it is not to be taken for a new one then.
+        """
 
 
 class Work(Protocol):

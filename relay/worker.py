@@ -17,6 +17,7 @@ from relay.delivery.attempt import Attempt, Park, Send, Tried
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.ledger import Setting, Settled
 from relay.delivery.notices import Notice, compose
+from relay.delivery.retry import begun
 from relay.delivery.settle import crashed, delivered, held, settle
 from relay.events import AttemptEnded, EntryCrashed, MessageParked, NoticeFailed, NoticeQueued, Observer
 from relay.model import (
@@ -26,6 +27,7 @@ from relay.model import (
     Message,
     MessageId,
     Provider,
+    QueueEntry,
     Settlement,
     Shipment,
     State,
@@ -155,7 +157,7 @@ class Worker:
             if self._outdated(step):  # a reload came between: choose again
                 tried.append(self._parts.dispatcher.finished(step, (), self._parts.clock()))
                 continue
-            await self._send(step, entry.message, body, tried)
+            await self._send(step, entry, body, tried)
             attempt = attempt.after(tried[-1])
         settled = delivered(lease, tried, park, self._parts.clock()) or settle(lease, tried, park, self._setting())
         if park is not None and not park.waiting and park.reason != entry.owed.reason:
@@ -193,9 +195,9 @@ class Worker:
                 self._parts.dispatcher.finished(send, (), self._parts.clock())
         return durable
 
-    async def _send(self, send: Send, message: Message, body: Body, tried: list[Tried]) -> None:
+    async def _send(self, send: Send, entry: QueueEntry, body: Body, tried: list[Tried]) -> None:
         """One transaction, added to `tried`. Whatever happens, the dispatcher gets its place and reservation back."""
-        parts, started = self._parts, self._parts.clock()
+        parts, message, started = self._parts, entry.message, self._parts.clock()
         outcomes: Sequence[DeliveryOutcome] = ()
         try:
             outcomes = await parts.transport.send(self._shipment(send, message), body)
@@ -211,7 +213,7 @@ class Worker:
                 provider=send.provider,
                 outcomes=tuple(outcomes),
                 seconds=now - started,
-                delay=now - message.received_at,
+                delay=now - begun(message, entry.owed),
             )
         )
 

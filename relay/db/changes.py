@@ -14,7 +14,7 @@ import apsw
 
 
 class Kind(enum.IntEnum):
-    """What a row asks for; the triggers in `sql/0001_spool.sql` say how."""
+    """What a row asks for; the triggers in `sql/` say how."""
 
     ARRIVE = 1
     OWE = 2
@@ -25,6 +25,7 @@ class Kind(enum.IntEnum):
     NOTE = 7
     RESERVE = 8
     SPEND = 9
+    CLAIM = 10
 
 
 class Change(NamedTuple):

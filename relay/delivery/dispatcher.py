@@ -104,16 +104,22 @@ class Dispatcher:
         groups = self._router.groups(
             message.envelope.sender, message.envelope.recipients, message.source, submission.headers
         )
-        return [self._berth(path, recipients, message) for path, recipients in groups]
+        return [self._berth(path, recipients, submission) for path, recipients in groups]
 
-    def _berth(self, path: Path, recipients: tuple[Recipient, ...], message: Message) -> Berth:
+    def _berth(self, path: Path, recipients: tuple[Recipient, ...], submission: Submission) -> Berth:
+        message = submission.message
         lane = path.lane(message.source)
         if self.capture:
             return Berth(lane=lane, recipients=recipients, state=State.CAPTURED, ready=False, deadline=NEVER)
-        now = message.received_at
-        ready = _usable(self._candidates[path.key], now)
-        due = min(message.expires_at, warn_at(message, self.policy.retry))
-        return Berth(lane=lane, recipients=recipients, ready=ready, deadline=due)
+        now, begun = message.received_at, submission.due_at
+        if begun <= now:
+            deadline = min(message.expires_at, warn_at(now, self.policy.retry))
+            ready = _usable(self._candidates[path.key], now)
+            return Berth(lane=lane, recipients=recipients, ready=ready, deadline=deadline)
+        # Whatever its deadline, a lease before it is due would send it early.
+        deadline = max(min(message.expires_at, warn_at(begun, self.policy.retry)), begun)
+        state = State.SCHEDULED
+        return Berth(lane=lane, recipients=recipients, state=state, ready=False, deadline=deadline, due_at=begun)
 
     # Mail that is owed.
 

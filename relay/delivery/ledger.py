@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from relay.delivery.attempt import Park, Tried, counts, joined, moves_on
 from relay.delivery.notices import BOUNCE, DELAY, RELAYED, Fate, Notice, reportable, wanted
 from relay.delivery.policy import DeliveryPolicy, Uncertain
-from relay.delivery.retry import backoff, deadline, steady, warn_at
+from relay.delivery.retry import backoff, begun, deadline, steady, warn_at
 from relay.delivery.router import pinned_lane
 from relay.model import (
     DeliveryOutcome,
@@ -183,7 +183,7 @@ class Ledger:
             return self._now
         if self._park and self._park.until > self._now:
             return self._park.until
-        age = self._now - self._message.received_at
+        age = self._now - begun(self._message, self._owed)
         return max(self._backoff(tries), self._now + min(age / 10, self._retry.max))
 
     def _backoff(self, tries: int) -> float:
@@ -202,7 +202,7 @@ class Ledger:
         believed = judged and steady(owed.tries, self._setting.uptime)
         if believed and self._now >= self._message.expires_at:
             return self._expire(owed, group)
-        if believed and not owed.warned and self._now >= warn_at(self._message, self._retry):
+        if believed and not owed.warned and self._now >= warn_at(begun(self._message, owed), self._retry):
             owed = replace(owed, warned=True)
             self._fates[DELAY] += [Fate(recipient=r, reply=owed.reason, at=self._now) for r in group]
         due = deadline(self._message, owed, self._retry, self._now)

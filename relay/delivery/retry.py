@@ -45,15 +45,20 @@ def _steps(tries: int, policy: RetryPolicy) -> float:
     return min(max(tries, 1) - 1, math.log(policy.max / policy.first, policy.factor))
 
 
-def warn_at(message: Message, policy: RetryPolicy) -> float:
-    return message.received_at + policy.warn_after
+def begun(message: Message, owed: Owed) -> float:
+    """What is late is counted from here: when it came or, if it was scheduled, when it was first due."""
+    return owed.begun or message.received_at
+
+
+def warn_at(begun: float, policy: RetryPolicy) -> float:
+    return begun + policy.warn_after
 
 
 def deadline(message: Message, owed: Owed, policy: RetryPolicy, now: float) -> float:
     """When a warning or the expiry is next to be judged. Held and captured mail waits for people, for ever."""
     if owed.state in (State.HELD, State.CAPTURED):
         return NEVER
-    due = message.expires_at if owed.warned else min(message.expires_at, warn_at(message, policy))
+    due = message.expires_at if owed.warned else min(message.expires_at, warn_at(begun(message, owed), policy))
     return due if due > now else now + RECHECK
 
 

@@ -91,6 +91,7 @@ class Owed(Struct, frozen=True, kw_only=True):
     failed it in this round. `refused`: providers that refused it for good, not asked again while another one
     remains. `pin`: the only provider it may go to (reroute, UNCERTAIN), unless that no longer exists. `reason`: why
     it waits, for people. `warned`: the delay warning went out. `crashes`: internal errors while it was handled.
+    `begun`: of mail that was scheduled, when it was first due; what is late is counted from there. 0: when it came.
     """
 
     recipients: tuple[Recipient, ...]
@@ -106,6 +107,7 @@ class Owed(Struct, frozen=True, kw_only=True):
     reason: str = ""
     warned: bool = False
     crashes: int = 0
+    begun: float = 0.0
 
 
 class QueueEntry(Struct, frozen=True, kw_only=True):

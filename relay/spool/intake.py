@@ -11,9 +11,9 @@ from typing import Any
 
 from relay.db.errors import StorageFull
 from relay.db.writer import Operation
-from relay.model import MessageId, Reply, Submission
-from relay.ports import BodyWriter
-from relay.spool import ids
+from relay.model import Claim, MessageId, Reply, Submission
+from relay.ports import CLAIMED, BodyWriter
+from relay.spool import ids, keys
 from relay.spool.bodies import Collector
 from relay.spool.books import Arrival, Books
 from relay.spool.limits import BROKEN, FULL
@@ -23,6 +23,7 @@ class Intake:
     def __init__(self, books: Books, source: ids.IdSource) -> None:
         self._books = books
         self._ids = source
+        self._keys = keys.Lookups(books)
 
     def new_id(self, now: float) -> MessageId:
         return ids.encode(self._ids.next(now))
@@ -44,6 +45,9 @@ class Intake:
         operation = Accept(books, [books.board(submission) for submission in batch], size)
         books.database.write(operation)
         return operation.reply
+
+    async def claimed(self, owner: str, key: str) -> Claim | None:
+        return await self._keys.get(owner, key)
 
 
 class Accept(Operation):
@@ -79,4 +83,4 @@ class Accept(Operation):
         if isinstance(error, StorageFull):
             self._books.gauge.free = 0  # until it is measured again: what was counted is not there
             return FULL
-        return BROKEN
+        return CLAIMED if keys.in_use(error) else BROKEN

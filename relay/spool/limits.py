@@ -15,6 +15,9 @@ FULL = Reply(code=452, enhanced="4.3.1", text="Insufficient storage, try again l
 BUSY = Reply(code=452, enhanced="4.3.1", text="Too many messages at once, try again later")
 BROKEN = Reply(code=451, enhanced="4.3.0", text="Storage failed, try again later")
 
+CLAIMED_FOR = 86400.0
+"""Seconds that an idempotency key is in use."""
+
 
 class SpoolLimits(Struct, frozen=True, kw_only=True):
     """`low_disk`: free bytes below which nothing is taken, max(512 MiB, 2 x the largest message).

@@ -15,6 +15,7 @@ from relay.events import Observer, nobody
 from relay.model import (
     Appetite,
     Body,
+    Claim,
     Lease,
     MessageId,
     QueueEntry,
@@ -25,10 +26,10 @@ from relay.model import (
     Submission,
     Usage,
 )
-from relay.ports import BodyWriter, Clock, Placement
+from relay.ports import CLAIMED, BodyWriter, Clock, Placement
 from relay.spool import ids, settling
 from relay.spool.lanes import OVERDUE, route_key, spend
-from relay.spool.limits import Gauge, SpoolLimits
+from relay.spool.limits import CLAIMED_FOR, Gauge, SpoolLimits
 from relay.spool.memory_desk import MemoryDesk
 from relay.spool.memory_state import Entry, Live, Store
 from relay.spool.placing import crowded_out, debts
@@ -101,10 +102,23 @@ class MemorySpool(MemoryDesk):
 
     async def accept(self, batch: Sequence[Submission]) -> Reply | None:
         refused = self._gauge.takes(len(batch), sum(submission.message.size for submission in batch))
-        if refused is None:
-            for submission in batch:
-                self._insert(submission)
-        return refused
+        if refused is not None:
+            return refused
+        claims = [submission.claim for submission in batch if submission.claim is not None]
+        keys = {(claim.owner, claim.key) for claim in claims}
+        if len(keys) < len(claims) or any(self._in_use(claim.owner, claim.key, claim.at) for claim in claims):
+            return CLAIMED
+        self._store.claims |= {(claim.owner, claim.key): claim for claim in claims}
+        for submission in batch:
+            self._insert(submission)
+        return None
+
+    async def claimed(self, owner: str, key: str) -> Claim | None:
+        return self._in_use(owner, key, self._clock())
+
+    def _in_use(self, owner: str, key: str, now: float) -> Claim | None:
+        claim = self._store.claims.get((owner, key))
+        return claim if claim and claim.at > now - CLAIMED_FOR else None
 
     def _insert(self, submission: Submission) -> None:
         message = submission.message
@@ -202,6 +216,9 @@ class MemorySpool(MemoryDesk):
         self._gauge.free = self._free()
         self._prune_captured(now)
         self._prune_history(now)
+        for key, claim in [*self._store.claims.items()]:
+            if claim.at <= now - CLAIMED_FOR:
+                del self._store.claims[key]
 
     def _prune_captured(self, now: float) -> None:
         most, room = self.limits.captured_messages, self.limits.captured_bytes

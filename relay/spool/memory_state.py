@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from relay.model import Body, Message, MessageId, Owed, State
+from relay.model import Body, Claim, Message, MessageId, Owed, State
 from relay.spool.settling import WAITING
 from relay.spool.views import Gone, Past
 
@@ -66,3 +66,4 @@ class Record:
 class Store:
     live: dict[MessageId, Live] = field(default_factory=dict)
     history: dict[MessageId, Record] = field(default_factory=dict)
+    claims: dict[tuple[str, str], Claim] = field(default_factory=dict)

@@ -5,7 +5,7 @@ Called when mail is accepted and when a settlement brings notices. It does not c
 
 from __future__ import annotations
 
-from relay.model import Berth, Message, Owed, Submission
+from relay.model import Berth, Message, Owed, State, Submission
 from relay.ports import Placement
 
 
@@ -23,6 +23,7 @@ def _owed(message: Message, berth: Berth) -> Owed:
         since=due_at,
         due_at=due_at,
         deadline=berth.deadline or message.expires_at,
+        begun=due_at if berth.state is State.SCHEDULED else 0.0,
     )
 
 

@@ -16,7 +16,21 @@ from msgspec import Struct
 from msgspec.structs import fields
 
 from relay.db.changes import Change, Kind
-from relay.model import Ended, Envelope, Message, MessageId, Owed, Recipient, Source, State, Submission, TimelineEvent
+from relay.model import (
+    Claim,
+    Ended,
+    Envelope,
+    Labels,
+    Message,
+    MessageId,
+    Owed,
+    Recipient,
+    Rewrite,
+    Source,
+    State,
+    Submission,
+    TimelineEvent,
+)
 from relay.spool import seals
 from relay.spool.settling import RANK, STATES, WAITING
 from relay.spool.views import Gone, Past
@@ -55,27 +69,38 @@ def _text(value: object) -> str:
 
 
 def meta(message: Message) -> str:
-    """Envelope and source. The places of sender (0) and recipients (1) are known to the SQL of the desk."""
+    """Envelope and source, then what few messages have. The places of sender (0), recipients (1) and tags (9, 0) are
+    known to the SQL of the desk.
+    """
     envelope, source = message.envelope, message.source
-    return _encode(
-        (
-            envelope.sender,
-            [(r.address, r.notify, r.orcpt) if r.notify or r.orcpt else (r.address,) for r in envelope.recipients],
-            envelope.eight_bit | envelope.utf8 << 1,
-            envelope.ret,
-            envelope.envid,
-            source.kind,
-            source.listener,
-            source.client,
-            source.user,
-        )
+    facts = (
+        envelope.sender,
+        [(r.address, r.notify, r.orcpt) if r.notify or r.orcpt else (r.address,) for r in envelope.recipients],
+        envelope.eight_bit | envelope.utf8 << 1,
+        envelope.ret,
+        envelope.envid,
+        source.kind,
+        source.listener,
+        source.client,
+        source.user,
     )
+    if message.labels is None and message.identity is None:
+        return _encode(facts)
+    return _encode((*facts, *_extras(message.labels, message.identity)))
+
+
+def _extras(labels: Labels | None, identity: Rewrite | None) -> tuple[object, ...]:
+    written = (labels.tags, labels.metadata) if labels else None
+    if identity is None:
+        return (written,)
+    return written, (identity.envelope_from, identity.header_from, identity.reply_to)
 
 
 def message(id_: MessageId, text: str, size: int, received_at: float, expires_at: float, prefix: bytes) -> Message:
     """The message of a row. ValueError, TypeError, IndexError when the row is damaged."""
     _check(size, received_at, expires_at)
-    sender, recipients, flags, ret, envid, kind, listener, client, user = _decode(text)
+    sender, recipients, flags, ret, envid, kind, listener, client, user, *extras = _decode(text)
+    labels, identity = _read_extras(*extras) if extras else (None, None)
     envelope = Envelope(
         sender=sender,
         recipients=tuple(
@@ -95,7 +120,21 @@ def message(id_: MessageId, text: str, size: int, received_at: float, expires_at
         source=source,
         received_at=received_at,
         expires_at=expires_at,
+        labels=labels,
+        identity=identity,
     )
+
+
+def _read_extras(labels: Any, identity: Any = None) -> tuple[Labels | None, Rewrite | None]:
+    rewrite = None
+    if identity is not None:
+        envelope_from, header_from, reply_to = map(_text, identity)
+        rewrite = Rewrite(envelope_from=envelope_from, header_from=header_from, reply_to=reply_to)
+    if labels is None:
+        return None, rewrite
+    tags, metadata = labels
+    known = {_text(name): _text(value) for name, value in dict(metadata).items()}
+    return Labels(tags=tuple(map(_text, tags)), metadata=known), rewrite
 
 
 def _check(size: object, *times: object) -> None:
@@ -185,7 +224,10 @@ def arrival(number: int, submission: Submission, debts: Sequence[Debt]) -> list[
         seals.seal(envelope, message.prefix, zlib.crc32(body.data) if body.data is not None else body.crc),
         body.data,
     )
-    return [change, *[Change(Kind.OWE, number, None, *_entry(debt, everybody)) for debt in others]]
+    changes = [change, *[Change(Kind.OWE, number, None, *_entry(debt, everybody)) for debt in others]]
+    if submission.claim is not None:
+        changes.append(claim(submission.claim))
+    return changes
 
 
 def debt(number: int, owed: Owed, everybody: Sequence[Recipient]) -> Change:
@@ -210,6 +252,25 @@ def lease(number: int, part: int) -> Change:
     return Change(Kind.LEASE, number, part)
 
 
+# Idempotency keys
+
+
+def claim(claim: Claim) -> Change:
+    """A key in use, for the operation of its message."""
+    return Change(
+        Kind.CLAIM, lane=claim.owner, due_at=claim.at, owed=claim.key, meta=_encode((claim.digest, claim.answer))
+    )
+
+
+def claimed(owner: str, key: str, what: str, at: float) -> Claim:
+    """The claim of a row. One that a flipped bit made unreadable is in use all the same, by no request there is."""
+    try:
+        digest, answer = map(_text, _decode(what))
+    except (ValueError, TypeError):
+        digest, answer = "", ""
+    return Claim(owner=owner, key=key, digest=digest, answer=answer, at=at)
+
+
 # The past
 
 
@@ -218,15 +279,20 @@ def done(
 ) -> Change:
     """An entry is consumed; what became of its recipients and what happened goes to the record."""
     items: list[object] = [(0, end.provider, end.recipient.address, RANK[end.state], end.reply, tries) for end in ended]
-    items += [(1, e.provider, e.at, e.kind, e.recipients, e.detail) for e in events]
+    items += [_happened(event) for event in events]
     state = min([RANK[end.state] for end in ended]) if ended else None
     return Change(Kind.DONE, number, part, None, state, None, at, None, _encode(items)[1:-1])
 
 
 def note(number: int, event: TimelineEvent) -> Change:
     """Something happened to a message that goes on."""
-    item = (1, event.provider, event.at, event.kind, event.recipients, event.detail)
-    return Change(Kind.NOTE, number, owed=_encode(item))
+    return Change(Kind.NOTE, number, owed=_encode(_happened(event)))
+
+
+def _happened(event: TimelineEvent) -> tuple[object, ...]:
+    """The conversation only where there was one."""
+    said = (event.conversation,) if event.conversation else ()
+    return 1, event.provider, event.at, event.kind, event.recipients, event.detail, *said
 
 
 def past(text: str) -> list[Past]:
@@ -239,5 +305,12 @@ def _item(kind: int, provider: str, *rest: Any) -> Past:
         address, rank, reply, tries = rest
         ended = Ended(recipient=Recipient(address=address), state=STATES[rank], provider=provider, reply=reply)
         return Gone(ended=ended, tries=tries)
-    at, what, recipients, detail = rest
-    return TimelineEvent(at=at, kind=what, provider=provider, recipients=tuple(recipients), detail=detail)
+    at, what, recipients, detail, *said = rest
+    return TimelineEvent(
+        at=at,
+        kind=what,
+        provider=provider,
+        recipients=tuple(recipients),
+        detail=detail,
+        conversation=tuple(*said),
+    )

@@ -18,7 +18,7 @@ from relay.db.answers import answer
 from relay.db.changes import apply
 from relay.db.errors import StorageFailed, StorageFull
 from relay.db.writer import Operation, Task, vacuum
-from relay.spool import ids, tally, usage
+from relay.spool import ids, keys, tally, usage
 from relay.spool.acting import Acting, Order, decide
 from relay.spool.books import Books
 from relay.spool.lanes import NEVER
@@ -161,6 +161,7 @@ class Upkeep:
         await self._mend_clock(now)
         await self._prune_captured(now)
         await self._prune_history(now)
+        await self._prune_keys(now)
         await self._run(lambda connection: usage.prune(connection, now))
         await self._run(_give_space_back)
 
@@ -191,6 +192,11 @@ class Upkeep:
             beyond = min(PRUNED, many - limits.max_messages)
             pruned = await self._run(partial(_prune, before=now - limits.keep, beyond=beyond))
             if not pruned:
+                return
+
+    async def _prune_keys(self, now: float) -> None:
+        for _ in range(ROUNDS):
+            if not await self._run(partial(keys.prune, now=now, most=PRUNED)):
                 return
 
     async def _run(self, task: Task) -> Any:

@@ -58,7 +58,8 @@ def _changed(action: str, owed: Owed, now: float, provider: str) -> Owed:
         owed = replace(owed, pin=provider, lane=pinned_lane(owed.lane, provider), avoid=(), refused=())
         if owed.state is State.SCHEDULED:
             return owed
-    return replace(owed, state=waiting_state(owed), since=now, due_at=now, avoid=(), reason="")
+    begun = min(owed.begun, now)
+    return replace(owed, state=waiting_state(owed), since=now, due_at=now, begun=begun, avoid=(), reason="")
 
 
 def _why_not(action: str, state: State) -> str:

@@ -43,6 +43,7 @@ def view(
         received_at=message.received_at,
         ended_at=ended_at,
         expires_at=message.expires_at,
+        labels=message.labels,
         timeline=events if timeline else (),
     )
 
