@@ -14,6 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from relay.api.problem import MEDIA_TYPE, problem
 
 MAX_BODY = 1 << 20  # bytes; requests of this version are small JSON documents (hazard H6)
+# Mail: its resources bound it by the largest message there may be, while it arrives.
+_MAIL = frozenset({"/v1/messages", "/v1/messages/raw", "/smtp/send-email"})
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
@@ -78,14 +80,14 @@ class _Counted:
 
 
 class BodyLimit:
-    """No request makes us hold more than `limit` bytes."""
+    """No request makes us hold more than `limit` bytes, but those that bring mail."""
 
     def __init__(self, app: ASGIApp, limit: int = MAX_BODY) -> None:
         self._app = app
         self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"] in _MAIL:
             await self._app(scope, receive, send)
             return
         request = _Counted(self._limit, receive, send)
