@@ -30,6 +30,7 @@ from relay.model import (
     Scope,
     Settlement,
     Shipment,
+    Spent,
     State,
     Submission,
     TimelineEvent,
@@ -120,6 +121,9 @@ class Budget(Protocol):
 
     async def reserve(self, wanted: Sequence[Reservation]) -> bool:
         """Durable on return; False when storage failed. `Settlement.usage` ends each reservation."""
+
+    async def spend(self, done: Sequence[Spent]) -> bool:
+        """End reservations that no settlement belongs to. Durable on return; False when storage failed."""
 
 
 class Transport(Protocol):
@@ -324,6 +328,9 @@ class Checks(Protocol):
 
     async def test(self, provider: Registered, recipient: str) -> Tested:
         """Send it a real mail, which counts against its limits; it is never queued."""
+
+    def soon(self, name: str) -> None:
+        """If it is out, it is probed within a second: somebody says that it is mended."""
 
 
 class Explain(Protocol):

@@ -165,6 +165,7 @@ class FakeChecks:
         self.found = Health(healthy=True, checked_at=0.0)
         self.tested = Tested(seconds=0.25, message_id="smtp_1795000000")
         self.asked: list[tuple[str, str]] = []
+        self.hurried: list[str] = []
 
     async def check(self, provider: Registered) -> Health:
         self.asked.append((provider.settings.name, ""))
@@ -173,3 +174,6 @@ class FakeChecks:
     async def test(self, provider: Registered, recipient: str) -> Tested:
         self.asked.append((provider.settings.name, recipient))
         return self.tested
+
+    def soon(self, name: str) -> None:
+        self.hurried.append(name)

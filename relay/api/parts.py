@@ -5,11 +5,12 @@ Filled by `app`, given to `create_app`. Ports and functions only.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from relay.api.operations.queue import Operations
 from relay.compose.senders import House
+from relay.delivery.status import ProviderStatus
 from relay.events import Observer
 from relay.ports import Accounts, Checks, Clock, Desk, Explain, Intake, Registry
 
@@ -31,6 +32,8 @@ class ApiParts:
     """`metrics`: the text format of Prometheus. `providers`: names of those that exist now.
 
     `house`: what composing needs to know. `apply`: puts in force what was changed in the registry or the accounts.
+    `statuses`: what delivery knows of the providers now. `source`: what people call the file that providers stand in.
+    `allow_private`: providers may have hosts in private networks (hazard H2).
     """
 
     desk: Desk
@@ -47,6 +50,9 @@ class ApiParts:
     providers: Callable[[], Collection[str]]
     clock: Clock
     version: str
+    statuses: Callable[[], Sequence[ProviderStatus]] = tuple
+    source: str = "the configuration file"
+    allow_private: bool = False
 
     @property
     def operations(self) -> Operations:

@@ -18,7 +18,7 @@ from relay.delivery.attempt import Attempt, Park, Send, Tried
 from relay.delivery.limits import Meter
 from relay.delivery.order import PATIENCE, alone, origin, park, pick, unaccompanied, undisputed, walk
 from relay.delivery.policy import DeliveryPolicy
-from relay.delivery.provider import MOST_IN_FLIGHT, ProviderState
+from relay.delivery.provider import MOST_IN_FLIGHT, Obstacle, ProviderState
 from relay.delivery.retry import NEVER, warn_at
 from relay.delivery.router import Path, Router, pin_key, pinned_lane
 from relay.delivery.status import ProviderStatus, status
@@ -154,6 +154,30 @@ class Dispatcher:
             state.learn(outcomes, send.size, now)
         return Tried(send=send, outcomes=tuple(outcomes), spent=spent)
 
+    def begin(self, provider: Provider, sender: str, to: Recipient, size: int, now: float) -> Send | Obstacle | None:
+        """A transaction that a person asks for, with this provider even while it is out: it is a probe as well.
+
+        An Obstacle: a limit of it is used up. None: it is no longer as it was. Like any Send it ends with `finished`.
+        """
+        state = self._states.get(provider.name)
+        if state is None or state.provider != provider:
+            return None
+        obstacle = state.quota(now)
+        if obstacle is not None:
+            return obstacle
+        reservation = self._reserve(state, 1, now)
+        state.in_flight += 1
+        self._in_flight += 1
+        return Send(
+            settings=state.provider,
+            recipients=(to,),
+            sender=sender,
+            lane="",
+            size=size,
+            reservation=reservation,
+            alone=True,
+        )
+
     def learned(self, provider: str, outcomes: Sequence[DeliveryOutcome], now: float, *, size: int = 0) -> None:
         """What outcomes say about the provider. `finished` calls it; `size`: of the message, 0 if unknown."""
         state = self._states.get(provider)
@@ -177,6 +201,12 @@ class Dispatcher:
         for state in due:
             state.probing(now)
         return [state.provider for state in due]
+
+    def hurry(self, provider: str, now: float) -> None:
+        """Somebody says that it is mended: if it is out, a probe is due."""
+        state = self._states.get(provider)
+        if state is not None:
+            state.hurry(now)
 
     def probed(self, provider: Provider, outcome: DeliveryOutcome | None, now: float) -> None:
         """What a probe found, also one that people asked for. None: all well. Of an older provider it says nothing."""
@@ -291,6 +321,7 @@ class Dispatcher:
             rewrite=path.rewrite,
             reservation=self._reserve(state, len(recipients), now),
             alone=last,
+            rule=path.rule,
         )
         state.in_flight += 1
         self._in_flight += 1

@@ -63,6 +63,7 @@ class ProviderState:
         self.full = provider.limits.connections or DEFAULT_CONNECTIONS
         self.window = self.full
         self.abreast = 2
+        self.delivered_at = 0.0
         self._observe = observe
         self._paused_until = 0.0
         self._pause = 0.0
@@ -85,7 +86,7 @@ class ProviderState:
 
     def obstacle(self, now: float) -> Obstacle | None:
         """What keeps it from one more transaction now."""
-        return self.barrier() or self._quota(now) or self._throttling(now) or self._busy(now)
+        return self.barrier() or self.quota(now) or self._throttling(now) or self._busy(now)
 
     def room(self, now: float) -> int:
         """Transactions it can be given now: what its connections carry, and what they begin with next."""
@@ -104,7 +105,8 @@ class ProviderState:
     def _carries(self) -> int:
         return max(self.full, min((self.abreast + IN_HAND) * self.full, SHARE))
 
-    def _quota(self, now: float) -> Obstacle | None:
+    def quota(self, now: float) -> Obstacle | None:
+        """The limit that is used up, if one is."""
         blocked = self.meter.blocked(now)
         if blocked is None:
             return None
@@ -141,6 +143,7 @@ class ProviderState:
         for outcome in _distinct(outcomes):
             if outcome.verdict is Verdict.ACCEPTED:
                 self.abreast = outcome.abreast or self.abreast
+                self.delivered_at = now
                 self._succeeded()
             elif outcome.suspend:
                 self._suspend(outcome.reply, now)
@@ -185,6 +188,11 @@ class ProviderState:
         else:
             self.circuit.probing(now)
             self._circuit_changed()
+
+    def hurry(self, now: float) -> None:
+        """Somebody says that it is mended: probe it at once if it is out."""
+        self.circuit.hurry(now)
+        self.suspension.hurry(now)
 
     def inherit(self, old: ProviderState, now: float) -> None:
         """Become the successor of the same name after a change: still out if it was, but probed at once."""

@@ -9,11 +9,17 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from relay.delivery.circuit import CLOSED
 from relay.delivery.provider import ProviderState
+from relay.model import Reply
 
 
 class ProviderStatus(Struct, frozen=True, kw_only=True):
-    """A provider as metrics and people see it. `quota`: what remains, by window. `reason`: why it is not used."""
+    """A provider as metrics and people see it. `quota`: what remains, by window. `reason`: why it is not used.
+
+    `obstacle`: the kind of that reason, as in Obstacle, "" for none. `reply`: what suspended it or opened its circuit.
+    `delivered_at`: when it last took a message, 0: not since the start.
+    """
 
     name: str
     healthy: bool
@@ -24,6 +30,14 @@ class ProviderStatus(Struct, frozen=True, kw_only=True):
     quota: Mapping[str, int]
     reason: str = ""
     until: float = 0.0
+    obstacle: str = ""
+    reply: Reply | None = None
+    delivered_at: float = 0.0
+
+    @property
+    def out(self) -> bool:
+        """Its host or our account there fails: it gets no mail until a probe has found it well."""
+        return self.suspended or self.circuit != CLOSED
 
 
 def status(state: ProviderState, now: float) -> ProviderStatus:
@@ -38,4 +52,7 @@ def status(state: ProviderState, now: float) -> ProviderStatus:
         quota=state.meter.left(now),
         reason=obstacle.reason if obstacle else "",
         until=obstacle.until if obstacle else 0.0,
+        obstacle=obstacle.kind if obstacle else "",
+        reply=state.suspension.reply or state.circuit.reply,
+        delivered_at=state.delivered_at,
     )

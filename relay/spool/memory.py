@@ -22,6 +22,7 @@ from relay.model import (
     Reply,
     Reservation,
     Settlement,
+    Spent,
     State,
     Submission,
     Usage,
@@ -207,6 +208,11 @@ class MemorySpool(MemoryDesk):
     async def reserve(self, wanted: Sequence[Reservation]) -> bool:
         for reservation in wanted:
             self._ledger.reserve(reservation)
+        return True
+
+    async def spend(self, done: Sequence[Spent]) -> bool:
+        for spent in done:
+            self._ledger.spend(spent)
         return True
 
     # Upkeep

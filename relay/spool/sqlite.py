@@ -13,10 +13,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from relay.db.changes import Change
 from relay.db.database import Database
 from relay.db.writer import Operation
 from relay.events import Event, Observer, SpoolFailed, nobody
-from relay.model import Appetite, Body, Claim, Lease, MessageId, Reply, Reservation, Settlement, Submission, Usage
+from relay.model import (
+    Appetite,
+    Body,
+    Claim,
+    Lease,
+    MessageId,
+    Reply,
+    Reservation,
+    Settlement,
+    Spent,
+    Submission,
+    Usage,
+)
 from relay.ports import Acted, BodyWriter, Clock, Filter, MessageView, Page, Placement, QueueStats
 from relay.spool import upkeep, usage
 from relay.spool.acting import Acting
@@ -150,7 +163,13 @@ class SqliteSpool:
         return await self._books.database.work.ask(lambda connection: usage.read(connection, now))
 
     async def reserve(self, wanted: Sequence[Reservation]) -> bool:
-        operation = _Reserve(self._books, wanted)
+        return await self._account([usage.reserve(reservation) for reservation in wanted])
+
+    async def spend(self, done: Sequence[Spent]) -> bool:
+        return await self._account([usage.spend(spent) for spent in done])
+
+    async def _account(self, changes: Sequence[Change]) -> bool:
+        operation = _Quota(self._books, changes)
         self._books.database.write(operation)
         return await operation.durable
 
@@ -179,13 +198,13 @@ class SqliteSpool:
         await self._books.database.close()
 
 
-class _Reserve(Operation):
+class _Quota(Operation):
     """Quota on its way to the disk."""
 
     __slots__ = ("_books", "durable")
 
-    def __init__(self, books: Books, wanted: Sequence[Reservation]) -> None:
-        super().__init__([usage.reserve(reservation) for reservation in wanted])
+    def __init__(self, books: Books, changes: Sequence[Change]) -> None:
+        super().__init__(changes)
         self._books = books
         self.durable: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 

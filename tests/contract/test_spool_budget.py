@@ -62,3 +62,15 @@ async def test_a_minute_passes(hands: Hands) -> None:
         (usage,) = await hands.spool.usage(hands.now)
         assert sum(amount for _, amount in usage.minute) == counted
     assert usage.periods["day:2026-11-21"] == 3
+
+
+async def test_a_reservation_ends_without_a_settlement_too(hands: Hands) -> None:
+    """A test mail is nobody's lease."""
+    taken, given_back = reservation(1, hands.now), reservation(2, hands.now, 1)
+    await hands.spool.reserve([taken, given_back])
+    hands.now += 1
+    ends = [Spent(reservation=one, taken=amount, at=hands.now) for one, amount in ((taken, 2), (given_back, 0))]
+    assert await hands.spool.spend(ends)
+    (usage,) = await hands.spool.usage(hands.now)
+    assert usage.minute == ((hands.now, 2),)
+    assert usage.periods == {"day:2026-11-21": 2, "month:2026-11": 2}
