@@ -35,7 +35,8 @@ class Send(Struct, frozen=True, kw_only=True):
 
     `settings`: the provider as it was then; what an older one answered says nothing about its repaired successor.
     `alone`: no other provider remains that has not refused it, so a refusal that would allow `elsewhere` is final.
-    `failed_over_from`: a provider ordered before this one, which failed or is out for `reason`; "" none.
+    `failed_over_from`: a provider ordered before this one, which failed or is out for `reason`; "" none. `rule`: index
+    of the route that matched, None: none did.
     """
 
     settings: Provider
@@ -48,6 +49,7 @@ class Send(Struct, frozen=True, kw_only=True):
     alone: bool = False
     failed_over_from: str = ""
     reason: str = ""
+    rule: int | None = None
 
     @property
     def provider(self) -> str:

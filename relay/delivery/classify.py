@@ -25,7 +25,14 @@ def row_for(phase: Phase, reply: Reply, preset: str = "") -> Row:
     return next(row for row in TABLE if _matches(row, phase, reply, preset))
 
 
-def outcome(recipient: Recipient, provider: str, preset: str, phase: Phase, reply: Reply) -> DeliveryOutcome:
+def outcome(
+    recipient: Recipient,
+    provider: str,
+    preset: str,
+    phase: Phase,
+    reply: Reply,
+    conversation: tuple[str, ...] = (),
+) -> DeliveryOutcome:
     """What became of one recipient that was not accepted."""
     ruling = classify(phase, reply, preset)
     return DeliveryOutcome(
@@ -39,11 +46,18 @@ def outcome(recipient: Recipient, provider: str, preset: str, phase: Phase, repl
         elsewhere=ruling.elsewhere,
         suspend=ruling.suspend,
         signal=ruling.signal,
+        conversation=conversation,
     )
 
 
 def accepted(
-    recipient: Recipient, provider: str, reply: Reply, *, dsn: bool = False, abreast: int = 0
+    recipient: Recipient,
+    provider: str,
+    reply: Reply,
+    *,
+    dsn: bool = False,
+    abreast: int = 0,
+    conversation: tuple[str, ...] = (),
 ) -> DeliveryOutcome:
     """A recipient the upstream took over. `dsn`: it also took over its DSN parameters (RFC 3461)."""
     return DeliveryOutcome(
@@ -55,6 +69,7 @@ def accepted(
         phase=Phase.DOT,
         signal="dsn" if dsn else "",
         abreast=abreast,
+        conversation=conversation,
     )
 
 

@@ -17,6 +17,7 @@ from relay.delivery.policy import DeliveryPolicy, Uncertain
 from relay.delivery.retry import backoff, begun, deadline, steady, warn_at
 from relay.delivery.router import pinned_lane
 from relay.model import (
+    NO_ROUTE,
     DeliveryOutcome,
     Ended,
     Fault,
@@ -258,17 +259,38 @@ def _fate(outcome: DeliveryOutcome, now: float) -> Fate:
 
 
 def attempt_events(one: Tried, now: float) -> Iterable[TimelineEvent]:
-    """One for each different answer, and one in front if the mail did not go where it would have gone first."""
+    """One for each different answer, and one in front if the mail did not go where it would have gone first.
+
+    The first says by which route, the first attempt what was said; it is the same for all.
+    """
     send = one.send
+    rule: int | None = NO_ROUTE if send.rule is None else send.rule
+    rewrite = send.rewrite
     if send.failed_over_from:
         detail = f"instead of {send.failed_over_from}: {send.reason}"
-        yield TimelineEvent(at=now, kind="failover", provider=send.provider, detail=detail)
+        yield TimelineEvent(at=now, kind="failover", provider=send.provider, detail=detail, rule=rule, rewrite=rewrite)
+        rule = rewrite = None
+    conversation = one.outcomes[0].conversation if one.outcomes else ()
+    for detail, about in _answers(one).items():
+        yield TimelineEvent(
+            at=now,
+            kind="attempt",
+            provider=send.provider,
+            recipients=tuple(about),
+            detail=detail,
+            conversation=conversation,
+            rule=rule,
+            rewrite=rewrite,
+        )
+        conversation, rule, rewrite = (), None, None
+
+
+def _answers(one: Tried) -> dict[str, list[str]]:
     heard: dict[str, list[str]] = {}
     for outcome in one.outcomes:
         word = "uncertain" if outcome.fault is Fault.UNCERTAIN else outcome.verdict
         heard.setdefault(f"{word}: {outcome.reply}", []).append(outcome.recipient.address)
-    for detail, addresses in heard.items():
-        yield TimelineEvent(at=now, kind="attempt", provider=send.provider, recipients=tuple(addresses), detail=detail)
+    return heard
 
 
 def addresses(recipients: Iterable[Recipient]) -> tuple[str, ...]:

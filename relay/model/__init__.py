@@ -21,6 +21,7 @@ from relay.model.mail import (
 from relay.model.providers import Limits, Match, Provider, Route, Shipment, Timeouts, Tls
 from relay.model.queue import (
     ENDED,
+    NO_ROUTE,
     Appetite,
     Berth,
     DeliveryOutcome,
@@ -38,10 +39,11 @@ from relay.model.queue import (
     Usage,
     Verdict,
 )
-from relay.model.registry import Account, Counts, Health, ProviderSettings, Registered, Scope, Token
+from relay.model.registry import Account, Counts, Health, ProviderSettings, Registered, Scope, Token, implied
 
 __all__ = [
     "ENDED",
+    "NO_ROUTE",
     "Account",
     "Appetite",
     "Berth",
@@ -84,4 +86,5 @@ __all__ = [
     "Token",
     "Usage",
     "Verdict",
+    "implied",
 ]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct, field
 
-from relay.model.mail import Message, Recipient, Reply, Submission
+from relay.model.mail import Message, Recipient, Reply, Rewrite, Submission
 
 
 class State(enum.StrEnum):
@@ -141,7 +141,8 @@ class DeliveryOutcome(Struct, frozen=True, kw_only=True):
     `signal`: what else the reply teaches: throttled | day | month (quota gone) | split (too many recipients) |
     size (too large) | dsn (ACCEPTED, and the DSN parameters went on to the upstream); "" nothing.
     `abreast`: ACCEPTED on a connection that carries so many messages at once, 0: no word of that.
-    `conversation`: what was said, trimmed and without secrets: "C: MAIL FROM:<a@example.org>", "S: 250 2.1.0 Ok".
+    `conversation`: what was said, trimmed and without secrets: "C: MAIL FROM:<a@example.org>", "S: 250 2.1.0 Ok"; of
+    mail that went the usual way the short form of `smtp.transcript`.
     """
 
     recipient: Recipient
@@ -184,11 +185,16 @@ class Usage(Struct, frozen=True, kw_only=True):
     periods: Mapping[str, int] = field(default_factory=dict)
 
 
+NO_ROUTE = -1
+"""In place of the index of a route: none matched."""
+
+
 class TimelineEvent(Struct, frozen=True, kw_only=True):
     """One thing that happened to a message, kept with it.
 
-    `kind`: routed, rewritten, attempt, failover, parked, held, bounced, warned, retried … `conversation`: of an
-    attempt, as in DeliveryOutcome.
+    `kind`: attempt, failover, parked, held, bounced, warned, retried … `conversation`: of an attempt, as in
+    DeliveryOutcome. `rule`: index of the route that led to an attempt, or NO_ROUTE; None: not known, or told by
+    the event before. `rewrite`: what it changed.
     """
 
     at: float
@@ -197,6 +203,8 @@ class TimelineEvent(Struct, frozen=True, kw_only=True):
     recipients: tuple[str, ...] = ()
     detail: str = ""
     conversation: tuple[str, ...] = ()
+    rule: int | None = None
+    rewrite: Rewrite | None = None
 
 
 class Ended(Struct, frozen=True, kw_only=True):

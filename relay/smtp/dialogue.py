@@ -149,6 +149,7 @@ class Dialogue:
             self.trouble = f"said unasked: {reply}"
             return
         transaction = self._line[0]
+        transaction.heard.append((transaction.step, reply))
         self.heard += 1
         if reply.code == 421:
             self._dismiss(transaction, reply)

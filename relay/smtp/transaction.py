@@ -62,7 +62,8 @@ class Transaction(Struct, eq=False):
 
     `asks`: what it waits for after the last RCPT: DATA, CHUNK or LAST. `said`: its BDAT LAST, with all content, was
     said, as far as byte `end` of the connection. `rest`: content to be said after its first chunk. `telling`: so far
-    each 2xx tells which command it answers (see `chunking`). `refusals`: how many of `answers` are.
+    each 2xx tells which command it answers (see `chunking`). `refusals`: how many of `answers` are. `heard`: every
+    reply, believed or not, and the step at which it came; for people.
     """
 
     shipment: Shipment
@@ -79,6 +80,7 @@ class Transaction(Struct, eq=False):
     end: int = 0
     rest: bytes = b""
     telling: bool = True
+    heard: list[tuple[Step, Reply]] = field(default_factory=list)
 
     @property
     def wanted(self) -> bool:

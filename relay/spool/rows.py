@@ -17,6 +17,7 @@ from msgspec.structs import fields
 
 from relay.db.changes import Change, Kind
 from relay.model import (
+    NO_ROUTE,
     Claim,
     Ended,
     Envelope,
@@ -93,7 +94,16 @@ def _extras(labels: Labels | None, identity: Rewrite | None) -> tuple[object, ..
     written = (labels.tags, labels.metadata) if labels else None
     if identity is None:
         return (written,)
-    return written, (identity.envelope_from, identity.header_from, identity.reply_to)
+    return written, _changes(identity)
+
+
+def _changes(rewrite: Rewrite) -> tuple[str, str, str]:
+    return rewrite.envelope_from, rewrite.header_from, rewrite.reply_to
+
+
+def _rewrite(changes: Iterable[object]) -> Rewrite:
+    envelope_from, header_from, reply_to = map(_text, changes)
+    return Rewrite(envelope_from=envelope_from, header_from=header_from, reply_to=reply_to)
 
 
 def message(id_: MessageId, text: str, size: int, received_at: float, expires_at: float, prefix: bytes) -> Message:
@@ -126,10 +136,7 @@ def message(id_: MessageId, text: str, size: int, received_at: float, expires_at
 
 
 def _read_extras(labels: Any, identity: Any = None) -> tuple[Labels | None, Rewrite | None]:
-    rewrite = None
-    if identity is not None:
-        envelope_from, header_from, reply_to = map(_text, identity)
-        rewrite = Rewrite(envelope_from=envelope_from, header_from=header_from, reply_to=reply_to)
+    rewrite = None if identity is None else _rewrite(identity)
     if labels is None:
         return None, rewrite
     tags, metadata = labels
@@ -290,9 +297,13 @@ def note(number: int, event: TimelineEvent) -> Change:
 
 
 def _happened(event: TimelineEvent) -> tuple[object, ...]:
-    """The conversation only where there was one."""
-    said = (event.conversation,) if event.conversation else ()
-    return 1, event.provider, event.at, event.kind, event.recipients, event.detail, *said
+    """What is said of attempts only comes last, and as little of it as will do: most are by no route, unchanged."""
+    item = (1, event.provider, event.at, event.kind, event.recipients, event.detail)
+    if event.rewrite is not None:
+        return *item, event.conversation, event.rule, _changes(event.rewrite)
+    if event.rule == NO_ROUTE:
+        return *item, event.conversation
+    return item if event.rule is None and not event.conversation else (*item, event.conversation, event.rule)
 
 
 def past(text: str) -> list[Past]:
@@ -306,11 +317,20 @@ def _item(kind: int, provider: str, *rest: Any) -> Past:
         ended = Ended(recipient=Recipient(address=address), state=STATES[rank], provider=provider, reply=reply)
         return Gone(ended=ended, tries=tries)
     at, what, recipients, detail, *said = rest
+    conversation, rule, rewrite = _read_said(*said) if said else ((), None, None)
     return TimelineEvent(
         at=at,
         kind=what,
         provider=provider,
         recipients=tuple(recipients),
         detail=detail,
-        conversation=tuple(*said),
+        conversation=conversation,
+        rule=rule,
+        rewrite=rewrite,
     )
+
+
+def _read_said(
+    conversation: Sequence[str], rule: int | None = NO_ROUTE, changes: Sequence[str] | None = None
+) -> tuple[tuple[str, ...], int | None, Rewrite | None]:
+    return tuple(conversation), rule, None if changes is None else _rewrite(changes)

@@ -10,13 +10,16 @@ import re
 import socket
 import ssl
 from base64 import b64encode
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from relay.model import Phase, Provider, Reply
 from relay.smtp.reply import printable
+from relay.smtp.transcript import trimmed
 
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})\s+", re.ASCII)
 _MAX_TEXT = 1_000
+_MAX_FOUND = 500
 
 # OpenSSL's verify codes (openssl-verification-options(1)): what it is, and what mends it.
 _CERTIFICATES = {
@@ -45,10 +48,20 @@ _CONNECTING = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why there is no connection: where it stopped, and the upstream's reply or our words for the cause."""
+    """Why there is no connection: where it stopped, and the upstream's reply (`heard`) or our words for the cause.
+
+    `conversation`: what was said until then, as in DeliveryOutcome.
+    """
 
     phase: Phase
     reply: Reply
+    heard: bool = False
+    conversation: tuple[str, ...] = ()
+
+    def after(self, notes: Iterable[str]) -> Failure:
+        """The same, at the end of a conversation."""
+        last = f"S: {self.reply}" if self.heard else f"-- {self.reply.text}"
+        return replace(self, conversation=trimmed((*notes, last)))
 
 
 def failed(phase: Phase, code: int, enhanced: str, text: str) -> Failure:
@@ -64,6 +77,14 @@ def unresolved(provider: Provider, error: OSError | UnicodeError | None) -> Fail
     else:
         why = f"the name could not be looked up: {error}"
     return failed(Phase.CONNECT, 451, "4.4.3", f"{provider.host}: {why}")
+
+
+def walled(provider: Provider, why: Mapping[str, str]) -> Failure:
+    """It was made over HTTP and leads to nothing public (hazard H2). `why`: what is wrong with each address."""
+    found = "; ".join(f"{address}, {problem.removeprefix('is ')}" for address, problem in why.items()) or "no address"
+    text = f"{provider.host} resolves to {found}"[:_MAX_FOUND]
+    fix = "providers made over HTTP may not lead there: set http.allow_private_providers"
+    return failed(Phase.CONNECT, 451, "4.4.3", f"{text}; {fix}")
 
 
 def unreached(provider: Provider, errors: list[tuple[str, OSError]]) -> Failure:
@@ -108,17 +129,24 @@ def silent(provider: Provider, phase: Phase, error: BaseException, *, encrypted:
 
 def refused(provider: Provider, phase: Phase, code: int, message: str) -> Failure:
     """The upstream's own reply, `message` as aiosmtplib gives it. One without a meaning here becomes a 4xx."""
-    text = " / ".join(printable(line.encode(errors="surrogateescape")).strip() for line in message.split("\n"))
-    text = _without_secret(provider, text) if phase is Phase.AUTH else text
+    text = one_line(message)
+    text = without_secret(provider, text) if phase is Phase.AUTH else text
     if not 400 <= code <= 599:
         return failed(phase, 421, "4.5.0", f"{provider.host} answered {phase.upper()} with: {code} {text}"[:_MAX_TEXT])
     enhanced = _ENHANCED.match(text)
     if enhanced and enhanced[1][0] == str(code)[0]:
-        return failed(phase, code, enhanced[1], text[enhanced.end() :][:_MAX_TEXT])
-    return failed(phase, code, "", text[:_MAX_TEXT])
+        reply = Reply(code=code, enhanced=enhanced[1], text=text[enhanced.end() :][:_MAX_TEXT])
+    else:
+        reply = Reply(code=code, text=text[:_MAX_TEXT])
+    return Failure(phase=phase, reply=reply, heard=True)
 
 
-def _without_secret(provider: Provider, text: str) -> str:
+def one_line(message: str) -> str:
+    """What an upstream said, as aiosmtplib gives it, safe to show."""
+    return " / ".join(printable(line.encode(errors="surrogateescape")).strip() for line in message.split("\n"))
+
+
+def without_secret(provider: Provider, text: str) -> str:
     """Some servers quote the command they did not understand, or its beginning; here that is a password."""
     password = provider.password.encode(errors="replace")
     plain = b"\0" + provider.username.encode(errors="replace") + b"\0" + password

@@ -17,16 +17,17 @@ import aiosmtplib
 
 from relay.model import Phase, Provider, Tls
 from relay.smtp.offer import Offer, read_offer
-from relay.upstream.causes import Failure, failed, insecure, refused, silent
-from relay.upstream.dial import dial
+from relay.upstream.causes import Failure, failed, insecure, one_line, refused, silent
+from relay.upstream.dial import Resolver, dial, system
 from relay.upstream.tls import context_for
 
-_Login = Callable[[aiosmtplib.SMTP, str, str], Awaitable[object]]
+_Login = Callable[[aiosmtplib.SMTP, str, str], Awaitable[aiosmtplib.SMTPResponse]]
 _MECHANISMS: dict[str, _Login] = {
     "plain": aiosmtplib.SMTP.auth_plain,
     "login": aiosmtplib.SMTP.auth_login,
     "cram-md5": aiosmtplib.SMTP.auth_crammd5,
 }
+_TLS = "-- TLS"
 _NO_EHLO = (500, 502, 504)  # RFC 5321 4.1.4: whoever does not know EHLO is greeted with HELO
 
 
@@ -38,11 +39,11 @@ class Connected:
     offer: Offer
 
 
-async def connect(provider: Provider, hostname: str) -> Connected | Failure:
+async def connect(provider: Provider, hostname: str, resolver: Resolver = system) -> Connected | Failure:
     """`hostname`: what we call ourselves in EHLO. Takes at most the provider's timeouts, each phase its own."""
-    sock = await dial(provider)
+    sock = await dial(provider, resolver)
     if isinstance(sock, Failure):
-        return sock
+        return sock.after((f"-- connect {provider.host} port {provider.port}",))
     introduction = _Introduction(provider, hostname, sock)
     try:
         outcome = await introduction.make()
@@ -54,8 +55,8 @@ async def connect(provider: Provider, hostname: str) -> Connected | Failure:
     introduction.drop()
     if provider.tls is Tls.OPPORTUNISTIC and outcome.phase in (Phase.STARTTLS, Phase.TLS):
         # RFC 7435: encryption is a bonus here; who cannot do it is served without, and gets no password.
-        return await connect(dataclasses.replace(provider, tls=Tls.NONE), hostname)
-    return outcome
+        return await connect(dataclasses.replace(provider, tls=Tls.NONE), hostname, resolver)
+    return outcome.after(introduction.notes)
 
 
 class _Client(aiosmtplib.SMTP):
@@ -68,14 +69,16 @@ class _Client(aiosmtplib.SMTP):
 
 
 class _Introduction:
-    """One connection on its way; each stage returns None or why it ends here."""
+    """One connection on its way; each stage returns None or why it ends here. `notes`: what was said so far."""
 
     def __init__(self, provider: Provider, hostname: str, sock: socket.socket) -> None:
         self._provider = provider
         self._hostname = hostname
         self._sock = sock
-        self._loopback = _is_loopback(sock)
+        address = _peer(sock)
+        self._loopback = _is_loopback(address)
         self._secure = False
+        self.notes = [f"-- connect {provider.host} {address} port {provider.port}"]
         self._client: _Client | None = None
 
     async def make(self) -> Connected | Failure:
@@ -115,7 +118,7 @@ class _Introduction:
             timeout=provider.timeouts.command,
         )
         try:
-            await self._client.connect(timeout=provider.timeouts.connect)
+            banner = await self._client.connect(timeout=provider.timeouts.connect)
         except aiosmtplib.SMTPConnectResponseError as error:
             return refused(provider, Phase.BANNER, error.code, error.message)
         except aiosmtplib.SMTPResponseException as error:
@@ -123,6 +126,7 @@ class _Introduction:
         except (OSError, ValueError) as error:
             return self._ungreeted(error, implicit)
         self._secure = implicit
+        self.notes += [*([_TLS] if implicit else []), _heard(banner)]
         return None
 
     def _ungreeted(self, error: OSError | ValueError, implicit: bool) -> Failure:
@@ -134,9 +138,9 @@ class _Introduction:
 
     async def _hello(self) -> Failure | None:
         client = self._connected
-        failure = await self._say(Phase.EHLO, client.ehlo())
+        failure = await self._say(Phase.EHLO, client.ehlo(), f"C: EHLO {self._hostname}")
         if failure and failure.reply.code in _NO_EHLO and client.is_connected:
-            return await self._say(Phase.EHLO, client.helo())
+            return await self._say(Phase.EHLO, client.helo(), f"C: HELO {self._hostname}")
         return failure
 
     async def _encrypt(self) -> Failure | None:
@@ -155,11 +159,13 @@ class _Introduction:
             return failure
         self._secure = True
         # RFC 3207 4.2: what was said before TLS is forgotten.
-        return await self._say(Phase.EHLO, client.ehlo())
+        self.notes.append(_TLS)
+        return await self._say(Phase.EHLO, client.ehlo(), f"C: EHLO {self._hostname}")
 
     async def _starttls(self, client: aiosmtplib.SMTP) -> Failure | None:
+        self.notes.append("C: STARTTLS")
         try:
-            await client.starttls(timeout=self._provider.timeouts.connect)
+            self.notes.append(_heard(await client.starttls(timeout=self._provider.timeouts.connect)))
         except aiosmtplib.SMTPResponseException as error:
             return refused(self._provider, Phase.STARTTLS, error.code, error.message)
         except (aiosmtplib.SMTPReadTimeoutError, aiosmtplib.SMTPServerDisconnected) as error:
@@ -183,11 +189,14 @@ class _Introduction:
             wanted = "a mechanism we know" if provider.auth == "auto" else provider.auth.upper()
             text = f"{provider.host} port {provider.port}: AUTH needs {wanted}, offered: {offered}"
             return failed(Phase.AUTH, 454, "4.7.0", text)
-        return await self._say(Phase.AUTH, _MECHANISMS[mechanism](client, provider.username, provider.password))
+        login = _MECHANISMS[mechanism](client, provider.username, provider.password)
+        return await self._say(Phase.AUTH, login, f"-- AUTH {mechanism.upper()}")
 
-    async def _say(self, phase: Phase, command: Awaitable[object]) -> Failure | None:
+    async def _say(self, phase: Phase, command: Awaitable[aiosmtplib.SMTPResponse], line: str) -> Failure | None:
+        """`line`: how it is noted; of AUTH never what was said."""
+        self.notes.append(line)
         try:
-            await command
+            self.notes.append(_heard(await command))
         except aiosmtplib.SMTPResponseException as error:
             return refused(self._provider, phase, error.code, error.message)
         except (OSError, aiosmtplib.SMTPException) as error:
@@ -216,11 +225,20 @@ class _Introduction:
         return self._client
 
 
-def _is_loopback(sock: socket.socket) -> bool:
+def _peer(sock: socket.socket) -> str:
+    """The address that was connected to; "" when it is gone already, which the greeting will find out."""
     try:
-        return ipaddress.ip_address(sock.getpeername()[0].partition("%")[0]).is_loopback
-    except OSError:  # gone already, which the greeting will find out
-        return False
+        return str(sock.getpeername()[0])
+    except OSError:
+        return ""
+
+
+def _is_loopback(address: str) -> bool:
+    return bool(address) and ipaddress.ip_address(address.partition("%")[0]).is_loopback
+
+
+def _heard(response: aiosmtplib.SMTPResponse) -> str:
+    return f"S: {response.code} {one_line(response.message)}"
 
 
 def may_say_password(provider: Provider, *, secure: bool, loopback: bool) -> bool:

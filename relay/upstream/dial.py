@@ -1,39 +1,54 @@
 """From a host name to a connected socket: resolve, then try its addresses in the manner of RFC 8305.
 
 Called by connect. Never waits longer than the provider's connect timeout for either part; a dead path costs 250 ms.
+What is dialled is the very address that was judged: no name is resolved a second time (hazard H2).
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Awaitable, Callable
 from itertools import chain, zip_longest
 
 from relay.model import Provider
-from relay.upstream.causes import Failure, unreached, unresolved
+from relay.smtp.hosts import judge
+from relay.upstream.causes import Failure, unreached, unresolved, walled
 
 _STAGGER = 0.25  # RFC 8305 section 5: before the next address is tried beside the ones under way
 
 Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
+Resolver = Callable[[str, int], Awaitable[list[Address]]]
+"""A host and a port to their addresses, the favourite first. Raises OSError or UnicodeError."""
 
 
-async def dial(provider: Provider) -> socket.socket | Failure:
+async def system(host: str, port: int) -> list[Address]:
+    """What this machine's resolver says."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(family, address) for family, _, _, _, address in found]  # type: ignore[misc]
+
+
+async def dial(provider: Provider, resolver: Resolver = system) -> socket.socket | Failure:
     """A connected, non-blocking socket that belongs to the caller."""
-    addresses = await resolve(provider)
+    addresses = await resolve(provider, resolver)
     return addresses if isinstance(addresses, Failure) else await _race(provider, addresses)
 
 
-async def resolve(provider: Provider) -> list[Address] | Failure:
-    """IPv6 and IPv4 in turn, the system's favourite first."""
-    loop = asyncio.get_running_loop()
+async def resolve(provider: Provider, resolver: Resolver = system) -> list[Address] | Failure:
+    """IPv6 and IPv4 in turn, the favourite first; for a provider made over HTTP only what is public (hazard H2)."""
     try:
         async with asyncio.timeout(provider.timeouts.connect):
-            found = await loop.getaddrinfo(provider.host, provider.port, type=socket.SOCK_STREAM)
+            found = await resolver(provider.host, provider.port)
     except TimeoutError:
         return unresolved(provider, None)
     except (OSError, UnicodeError) as error:  # a label over 63 characters is a UnicodeError
         return unresolved(provider, error)
-    return interleave([(family, address) for family, _, _, _, address in found])  # type: ignore[misc]
+    if provider.public_only:
+        why = {address[0]: judge(address[0]) for _, address in found}
+        found = [each for each in found if not why[each[1][0]]]
+        if not found:
+            return walled(provider, why)
+    return interleave(found)
 
 
 def interleave(addresses: list[Address]) -> list[Address]:

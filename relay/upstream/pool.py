@@ -16,7 +16,7 @@ from relay.smtp.transaction import Transaction
 from relay.upstream.causes import Failure
 from relay.upstream.connect import Connected
 from relay.upstream.conversation import Conversation, Job
-from relay.upstream.outcomes import of_reply, of_results, of_unreadable
+from relay.upstream.outcomes import Ending, of_failure, of_reply, of_transaction, of_unreadable
 
 DEFAULT_CONNECTIONS = 20
 CLOSING = Reply(code=421, enhanced="4.3.2", text="the relay is shutting down")
@@ -124,8 +124,8 @@ class Pool:
             job.again = asyncio.get_running_loop().time()
             self._again.append(job)
             return
-        dsn, abreast = conversation.offer.dsn, conversation.most
-        _resolve(job, of_results(self.provider, transaction.results(), reason=reason, dsn=dsn, abreast=abreast))
+        ending = Ending(reason, conversation.offer.dsn, conversation.most, job.content.size)
+        _resolve(job, of_transaction(self.provider, transaction, ending))
 
     def unsayable(self, job: Job, problem: str) -> None:
         self._refuse(job, Reply(code=553, enhanced="5.1.3", text=f"the envelope cannot be sent: {problem}"))
@@ -230,7 +230,7 @@ class Pool:
 
     def _fail(self, failure: Failure) -> None:
         for job in self._drained():
-            _resolve(job, of_reply(self.provider, job.shipment.recipients, failure.phase, failure.reply))
+            _resolve(job, of_failure(self.provider, job.shipment.recipients, failure))
 
     def _drained(self) -> list[Job]:
         jobs = [job for job in (*self._again, *self._waiting) if not job.future.done()]

@@ -15,7 +15,8 @@ from relay.upstream.causes import Failure
 from relay.upstream.connect import Connected, connect
 from relay.upstream.content import content_of
 from relay.upstream.conversation import Conversation, Job
-from relay.upstream.outcomes import of_reply, of_unreadable
+from relay.upstream.dial import Resolver, system
+from relay.upstream.outcomes import of_failure, of_reply, of_unreadable
 from relay.upstream.pool import CLOSING, Pool
 
 
@@ -23,11 +24,12 @@ class SmtpTransport:
     """One pool of connections for each provider, by name. Implements ports.Transport.
 
     `hostname`: what we call ourselves in EHLO. `idle_seconds`: how long an unused connection is kept. The pool of a
-    provider keeps the settings it was made with until `replace` brings others.
+    provider keeps the settings it was made with until `replace` brings others. `resolver`: host names to addresses.
     """
 
-    def __init__(self, hostname: str, *, idle_seconds: float = 30.0) -> None:
+    def __init__(self, hostname: str, *, idle_seconds: float = 30.0, resolver: Resolver = system) -> None:
         self._hostname = hostname
+        self._resolver = resolver
         self._idle_seconds = idle_seconds
         self._pools: dict[str, Pool] = {}
         self._retired: list[Pool] = []
@@ -53,7 +55,7 @@ class SmtpTransport:
     async def probe(self, provider: Provider) -> DeliveryOutcome | None:
         made = await self._connect(provider)
         if isinstance(made, Failure):
-            return of_reply(provider, (Recipient(address=""),), made.phase, made.reply)[0]
+            return of_failure(provider, (Recipient(address=""),), made)[0]
         farewell = Pool(provider, self._connect, self._idle_seconds)
         farewell.retire()
         conversation = Conversation(farewell, made.transport, made.offer)
@@ -93,4 +95,4 @@ class SmtpTransport:
         return pool
 
     async def _connect(self, provider: Provider) -> Connected | Failure:
-        return await connect(provider, self._hostname)
+        return await connect(provider, self._hostname, self._resolver)

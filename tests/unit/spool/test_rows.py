@@ -17,6 +17,7 @@ from relay.model import (
     MessageId,
     Owed,
     Recipient,
+    Rewrite,
     Source,
     State,
     Submission,
@@ -43,7 +44,17 @@ MESSAGES = st.builds(
     expires_at=TIMES,
 )
 NAMES = st.lists(TEXT, max_size=3).map(tuple)
-EVENTS = st.builds(TimelineEvent, at=TIMES, kind=TEXT, provider=TEXT, recipients=NAMES, detail=TEXT)
+EVENTS = st.builds(
+    TimelineEvent,
+    at=TIMES,
+    kind=TEXT,
+    provider=TEXT,
+    recipients=NAMES,
+    detail=TEXT,
+    conversation=NAMES,
+    rule=st.none() | st.integers(-1, 9),
+    rewrite=st.none() | st.builds(Rewrite, envelope_from=TEXT, header_from=TEXT, reply_to=TEXT),
+)
 
 
 @given(MESSAGES)
@@ -97,6 +108,13 @@ def test_the_past_comes_back(events: list[TimelineEvent]) -> None:
     assert change.state == 7
     for event in events:
         assert rows.past(f"[{rows.note(7, event).owed}]") == [event]
+
+
+def test_an_event_written_before_a_field_was_invented_is_read() -> None:
+    [event] = rows.past('[[1,"p",5.0,"attempt",["b@x"],"accepted: 250 Ok"]]')
+    assert event == TimelineEvent(
+        at=5.0, kind="attempt", provider="p", recipients=("b@x",), detail="accepted: 250 Ok", conversation=(), rule=None
+    )
 
 
 def test_a_new_message_is_one_row_and_one_more_for_each_further_entry() -> None:
