@@ -13,7 +13,6 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from relay.api import explain, health, messages, queue
-from relay.api.guards import BodyLimit
 from relay.api.openapi import describe
 from relay.api.parts import ApiParts
 from relay.api.problem import MEDIA_TYPE, Refusal, problem
@@ -21,12 +20,11 @@ from relay.db.errors import StorageFailed, StorageFull
 
 
 def create_app(parts: ApiParts) -> FastAPI:
-    """All resources. `server` puts the door for TCP clients in front."""
+    """All resources. `server` puts the guards in front, and the door for TCP clients."""
     app = FastAPI(title="smtp-relay", version=parts.version, description="Queue and state of one mail relay.")
     for resource in (health, messages, queue, explain):
         app.include_router(resource.router(parts))
     describe(app)
-    app.add_middleware(BodyLimit)
     app.exception_handler(Refusal)(_refused)
     app.exception_handler(HTTPException)(_http_error)
     app.exception_handler(RequestValidationError)(_invalid)

@@ -79,9 +79,11 @@ class Door:
 
     def _build(self) -> HttpServer:
         from relay.api.app import create_app
+        from relay.api.guards import sizes_of
         from relay.api.server import HttpServer
 
-        return HttpServer(create_app(self._parts), tcp=self._tcp, control=self._control)
+        sizes = sizes_of(self._parts.house)
+        return HttpServer(create_app(self._parts), tcp=self._tcp, control=self._control, sizes=sizes)
 
     async def stop(self) -> None:
         """As `HttpServer.stop`. Safe to call twice."""

@@ -1,32 +1,67 @@
-"""What stands in front of the API: the limit on bodies, and the door that TCP clients meet.
+"""What stands in front of the API: how many requests at once, how large their bodies, and the door for TCP clients.
 
-Put around the application by `app` and `server`. A guard answers with a problem document or lets the request pass
-unchanged; it never reads what it lets pass.
+Put around the application by `server`. A guard answers with a problem document or lets the request pass unchanged; it
+never reads what it lets pass.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+from collections.abc import Callable
+from typing import NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from relay.api.problem import MEDIA_TYPE, problem
+from relay.compose.senders import House
 
-MAX_BODY = 1 << 20  # bytes; requests of this version are small JSON documents (hazard H6)
-# Mail: its resources bound it by the largest message there may be, while it arrives.
-_MAIL = frozenset({"/v1/messages", "/v1/messages/raw", "/smtp/send-email"})
+MAX_BODY = 1 << 20
+"""Bytes; most requests are small JSON documents (hazard H6)."""
+
+MAX_FORM = 64 << 10
+"""For what needs no token yet, and for settings of one provider."""
+
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+_MAIL_AS_JSON = frozenset({"/v1/messages", "/smtp/send-email"})
+_LONGEST_WAIT = 30
 
 
-async def answer(scope: Scope, send: Send, status: int, detail: str) -> None:
-    """A problem document, and the end of the connection: the request's body was not read."""
+class Size(NamedTuple):
+    """How many bytes a body may have; `held`: they are kept in memory until the answer."""
+
+    limit: int
+    held: bool = True
+
+
+Sizes = Callable[[str], Size]
+"""By path."""
+
+
+def sizes_of(house: Callable[[], House]) -> Sizes:
+    """Mail is bounded by the largest message there may be now: in JSON its attachments are base64 (RFC 4648 4)."""
+
+    def size(path: str) -> Size:
+        if path in _MAIL_AS_JSON:
+            return Size(house().max_message_size * 4 // 3 + MAX_BODY)
+        if path == "/v1/messages/raw":
+            return Size(house().max_message_size, held=False)
+        if path == "/token" or path.startswith("/api/email-provider/"):
+            return Size(MAX_FORM)
+        return Size(MAX_BODY)
+
+    return size
+
+
+async def answer(scope: Scope, send: Send, status: int, detail: str, *, retry_after: int = 0) -> None:
+    """A problem document. The connection goes on only if all that remains of the request can be thrown away soon."""
     body = json.dumps(problem(status, detail, scope["path"])).encode()
-    headers = [
-        (b"content-type", MEDIA_TYPE.encode()),
-        (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),
-    ]
+    headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
+    if retry_after:
+        headers.append((b"retry-after", b"%d" % retry_after))
+    if status == 413 or any(name == b"expect" for name, _ in scope["headers"]):
+        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -48,50 +83,122 @@ class ControlOnly:
         await answer(scope, send, 403, detail)
 
 
-class _TooLarge(Exception):
+class Busy:
+    """At most `limit` requests are in work at once; the others hear when to come back, before their body is read.
+
+    Who is turned away is told a later second each time as many went away as there is room for: they do not come back
+    all at once. Health and metrics always pass.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+        self._taken = 0
+        self._second = 0
+        self._refused = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in OPEN_PATHS:
+            await self._app(scope, receive, send)
+            return
+        if self._taken >= self._limit:
+            detail = f"{self._limit} requests are in work, no more are taken at once; come back a little later"
+            await answer(scope, send, 429, detail, retry_after=self._when(int(asyncio.get_running_loop().time())))
+            return
+        self._taken += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._taken -= 1
+
+    def _when(self, second: int) -> int:
+        if second != self._second:
+            self._second, self._refused = second, 0
+        self._refused += 1
+        return min(1 + self._refused // self._limit, _LONGEST_WAIT)
+
+
+class _Refused(Exception):
     """Ends the reading of a body; the application may make an answer of it, which is not sent."""
 
 
-class _Counted:
-    """One request whose body is counted as it arrives, whatever Content-Length says."""
+class _Body:
+    """One body, counted as it arrives, whatever Content-Length says. `refusal`: status and why it is not read on."""
 
-    def __init__(self, limit: int, receive: Receive, send: Send) -> None:
-        self._left = limit
+    def __init__(self, size: Size, room: Bodies, receive: Receive, send: Send) -> None:
+        self.size = size
+        self.read = 0
+        self.refusal = 0
+        self._room = room
         self._receive = receive
         self._send = send
         self._started = False
 
     async def receive(self) -> Message:
         message = await self._receive()
-        self._left -= len(message.get("body", b""))
-        if self._left < 0:
-            raise _TooLarge
+        if message.get("body"):
+            self._add(len(message["body"]))
         return message
 
+    def _add(self, size: int) -> None:
+        self.read += size
+        if self.size.held:
+            self._room.held += size
+        if self.read > self.size.limit:
+            self.refusal = 413
+        elif self.size.held and self._room.held > self._room.most:
+            self.refusal = 429
+        if self.refusal:
+            raise _Refused
+
     async def send(self, message: Message) -> None:
-        if self.refused:
+        if self.refusal and not self._started:
             return
         self._started = True
         await self._send(message)
 
     @property
-    def refused(self) -> bool:
-        return self._left < 0 and not self._started
+    def unanswered(self) -> bool:
+        return self.refusal != 0 and not self._started
 
 
-class BodyLimit:
-    """No request makes us hold more than `limit` bytes, but those that bring mail."""
+class Bodies:
+    """No body is larger than its path allows, and all that are held at once have at most `most` bytes."""
 
-    def __init__(self, app: ASGIApp, limit: int = MAX_BODY) -> None:
+    def __init__(self, app: ASGIApp, sizes: Sizes, most: int) -> None:
+        self.most = most
+        self.held = 0
         self._app = app
-        self._limit = limit
+        self._sizes = sizes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in _MAIL:
-            await self._app(scope, receive, send)
-            return
-        request = _Counted(self._limit, receive, send)
-        with contextlib.suppress(_TooLarge):
-            await self._app(scope, request.receive, request.send)
-        if request.refused:
-            await answer(scope, send, 413, f"the body of a request may have {self._limit} bytes")
+        size = self._sizes(scope["path"])
+        announced = _announced(scope)
+        if announced > size.limit:
+            await self._refuse(scope, send, 413, size)
+        elif size.held and announced + self.held > self.most:
+            await self._refuse(scope, send, 429, size)
+        else:
+            await self._count(scope, _Body(size, self, receive, send), send)
+
+    async def _count(self, scope: Scope, body: _Body, send: Send) -> None:
+        try:
+            with contextlib.suppress(_Refused):
+                await self._app(scope, body.receive, body.send)
+        finally:
+            if body.size.held:
+                self.held -= body.read
+        if body.unanswered:
+            await self._refuse(scope, send, body.refusal, body.size)
+
+    async def _refuse(self, scope: Scope, send: Send, status: int, size: Size) -> None:
+        if status == 413:
+            await answer(scope, send, 413, f"the body of this request may have {size.limit} bytes")
+        else:
+            detail = "the bodies of requests in work fill the memory there is for them; come back a little later"
+            await answer(scope, send, 429, detail, retry_after=2)
+
+
+def _announced(scope: Scope) -> int:
+    """The parser has refused a Content-Length that is no number."""
+    return next((int(value) for name, value in scope["headers"] if name == b"content-length"), 0)

@@ -1,6 +1,6 @@
 """uvicorn, running in the relay's own event loop on sockets it is given.
 
-Started and stopped by `app`. It takes no signal and logs no access. Which door a request came through is settled by
+Started and stopped by `door`. It takes no signal and logs no access. Which door a request came through is settled by
 the socket it arrived on, never by anything in the request.
 """
 
@@ -10,23 +10,40 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Generator
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from relay.api.guards import ControlOnly
+from relay.api.connection import Connection
+from relay.api.gate import Gate, connections_at_most
+from relay.api.guards import Bodies, Busy, ControlOnly, Sizes, sizes_of
 from relay.api.sockets import remove_socket
+from relay.compose.senders import House
+from relay.model import Identity
 
-_KEEP_ALIVE = 5  # seconds
 _GRACE = 3  # seconds that requests under way may take when stopping
-_CONCURRENT = 200  # connections and requests; more get 503
 
 
-def _configured(app: ASGIApp) -> uvicorn.Config:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """Of one door: open connections, requests in work at once, bytes of bodies held for them."""
+
+    connections: int
+    requests: int
+    held: int
+
+
+TCP = Bounds(connections=1000, requests=500, held=128 << 20)
+CONTROL = Bounds(connections=100, requests=50, held=64 << 20)
+_USUAL = sizes_of(lambda: House(hostname="localhost", fallback=Identity(address="")))
+
+
+def _configured(app: ASGIApp, bounds: Bounds, sizes: Sizes) -> uvicorn.Config:
     config = uvicorn.Config(
-        app,
-        http="h11",
+        Busy(Bodies(app, sizes, bounds.held), bounds.requests),
+        http=Connection,
         ws="none",
         interface="asgi3",
         lifespan="off",
@@ -34,8 +51,6 @@ def _configured(app: ASGIApp) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=_CONCURRENT,
-        timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_GRACE,
     )
     config.load()
@@ -43,14 +58,17 @@ def _configured(app: ASGIApp) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
-    """Serves TCP through uvicorn's own start-up and adds the control socket, which has its own application."""
+    """uvicorn's life on gates of our own: it has no bound on connections but a refusal."""
 
-    def __init__(self, config: uvicorn.Config, control: uvicorn.Config, control_socket: socket.socket | None) -> None:
+    def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.up = asyncio.Event()
         self.leaving = asyncio.Event()
-        self._control = control
-        self._control_socket = control_socket
+        self.gates: list[Gate] = []
+
+    def add(self, listening: socket.socket, config: uvicorn.Config, bound: int) -> None:
+        state = self.server_state
+        self.gates.append(Gate(listening, connections_at_most(bound), lambda gate: Connection(gate, config, state)))
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -58,37 +76,48 @@ class _Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        if self._control_socket is not None:
-            loop = asyncio.get_running_loop()
-            self.servers.append(await loop.create_unix_server(self._speak, sock=self._control_socket))
+        self.servers = list(self.gates)  # type: ignore[arg-type]  # to be closed and waited for
+        await self.on_tick(0)  # the Date header
+        for gate in self.gates:
+            gate.open()
+        self.started = True
         self.up.set()
 
     async def main_loop(self) -> None:
-        """As uvicorn's, but it wakes once a second, for the Date header, and at once to stop: it polls ten times."""
+        """As uvicorn's, but it wakes once a second, for date and patience, and at once to stop: it polls ten times."""
+        clock = asyncio.get_running_loop().time
         while not await self.on_tick(0):
+            for gate in self.gates:
+                gate.look(clock())
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.leaving.wait(), 1.0)
                 self.should_exit = True
 
-    def _speak(self) -> asyncio.Protocol:
-        config = self._control
-        return config.http_protocol_class(config=config, server_state=self.server_state, app_state={})  # type: ignore[call-arg]
-
 
 class HttpServer:
-    """The application on up to two sockets, which it owns from here on."""
+    """The application on up to two sockets, which it owns from here on. `sizes`: of the bodies it takes."""
 
-    def __init__(self, app: ASGIApp, *, tcp: socket.socket | None, control: socket.socket | None) -> None:
-        self._tcp = tcp
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        tcp: socket.socket | None,
+        control: socket.socket | None,
+        sizes: Sizes = _USUAL,
+        bounds: tuple[Bounds, Bounds] = (TCP, CONTROL),
+    ) -> None:
         self._control_path = Path(control.getsockname()) if control else None
-        self._server = _Server(_configured(ControlOnly(app)), _configured(app), control)
+        outside, inside = _configured(ControlOnly(app), bounds[0], sizes), _configured(app, bounds[1], sizes)
+        self._server = _Server(outside)
+        if tcp is not None:
+            self._server.add(tcp, outside, bounds[0].connections)
+        if control is not None:
+            self._server.add(control, inside, bounds[1].connections)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Both sockets are served on return."""
-        sockets = [self._tcp] if self._tcp else []
-        self._task = asyncio.create_task(self._server.serve(sockets=sockets), name="http")
+        self._task = asyncio.create_task(self._server.serve(), name="http")
         up = asyncio.create_task(self._server.up.wait())
         await asyncio.wait({up, self._task}, return_when=asyncio.FIRST_COMPLETED)
         up.cancel()
@@ -102,5 +131,7 @@ class HttpServer:
             return
         self._server.leaving.set()
         await task
+        for gate in self._server.gates:
+            gate.abort()
         if self._control_path is not None:
             remove_socket(self._control_path)

@@ -12,7 +12,8 @@ import socket
 import stat
 from pathlib import Path
 
-_BACKLOG = 128
+_BACKLOG = 4096
+"""Who waits while no more connections are taken in; the kernel has a bound of its own (net.core.somaxconn)."""
 
 
 class CannotListen(Exception):
