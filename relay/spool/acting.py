@@ -19,7 +19,7 @@ from relay.db.changes import Change, Kind, apply
 from relay.db.writer import Operation
 from relay.model import Message, MessageId, Owed, TimelineEvent
 from relay.ports import Acted, Filter
-from relay.spool import desk, ids, rows, settling, verbs
+from relay.spool import desk, ids, rows, search, settling, verbs
 from relay.spool.books import Books
 from relay.spool.settling import STATES
 from relay.spool.work import Work, ended
@@ -34,7 +34,6 @@ SELECT json_group_array(json_array(m.id, m.meta, m.size, m.received_at, m.expire
     (SELECT json_group_array(json_array(part, lane, state, due_at, deadline, owed)) FROM entry WHERE message = m.id)))
 FROM message AS m WHERE m.id IN (SELECT value FROM json_each(?))
 """
-_STRETCH = "SELECT message FROM entry WHERE message BETWEEN ? AND ? ORDER BY message LIMIT 1 OFFSET ?"
 _OUTCOME = "SELECT json_group_array(json_array(id, state)) FROM history WHERE id IN (SELECT value FROM json_each(?))"
 
 
@@ -78,19 +77,19 @@ class Acting:
         skipped: dict[str, str] = {}
         last = -1
         while last < newest:
-            end = await self._books.look(partial(_stretch, first=last + 1, newest=newest))
-            chunk = await self._chunk(order, where, range(last + 1, end + 1), dry_run)
+            span = await self._books.look(partial(_stretch, rest=range(last + 1, newest + 1)))
+            chunk = await self._chunk(order, where, span, dry_run)
             changed += [ids.encode(number) for number in chunk.changed]
             skipped |= chunk.skipped
-            last = chunk.last if chunk.last >= 0 else end
+            last = chunk.last if chunk.last >= 0 else span.stop - 1
         return Acted(changed=tuple(changed), skipped=skipped)
 
     async def _chunk(self, order: Order, where: Filter, span: range, dry_run: bool) -> Chunk:
-        ready = desk.ready_ids(self._books)
+        asked = search.Search(where, desk.ready_ids(self._books))
 
         def choose(connection: apsw.Connection) -> Chunk:
-            chosen = desk.numbers(connection, desk.LIVE, where, span, CHUNK, ready, [])
-            return decide(connection, order, chosen, frozenset(json.loads(ready)) if dry_run else frozenset())
+            chosen = search.numbers(connection, search.LIVE, asked, span, CHUNK, [])
+            return decide(connection, order, chosen, frozenset(json.loads(asked.ready)) if dry_run else frozenset())
 
         if dry_run:
             return await self._books.look(choose)
@@ -161,10 +160,9 @@ def _newest(connection: apsw.Connection) -> int:
     return int(found[0][0])
 
 
-def _stretch(connection: apsw.Connection, first: int, newest: int) -> int:
-    """The last message to look at in one go."""
-    found: list[Any] = connection.execute(_STRETCH, (first, newest, STRETCH)).fetchall()
-    return int(found[0][0]) if found else newest
+def _stretch(connection: apsw.Connection, rest: range) -> range:
+    """What to look at in one go."""
+    return search.stretch(connection, search.LIVE, rest, STRETCH)
 
 
 def decide(connection: apsw.Connection, order: Order, numbers: list[int], unclaimed: frozenset[int]) -> Chunk:

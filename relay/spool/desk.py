@@ -9,7 +9,8 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -17,63 +18,15 @@ from relay.db.answers import answer, answer_each, is_damage
 from relay.db.errors import StorageFailed
 from relay.model import Envelope, Message, Owed, Source, State
 from relay.ports import Filter, MessageView, Page, QueueStats
-from relay.spool import ids, rows, views
+from relay.spool import ids, rows, search, views
 from relay.spool.books import Books
-from relay.spool.reaching import reachable
-from relay.spool.settling import RANK, STATES, state_of
+from relay.spool.settling import STATES, state_of
 
 _log = logging.getLogger(__name__)
 
-# Statements are put together from the constants here, never from what somebody typed.
-# A lease no worker has taken yet is shown as queued, which is what it is to people: `ready` has their ids.
-_SHOWN = "CASE WHEN e.state = 1 AND e.message IN (SELECT value FROM json_each(:ready)) THEN 0 ELSE e.state END"
-_ASKED = """
-    ({t}.received_at < :older OR :older IS NULL)
-    AND (:sender = '' OR lower({meta} ->> '$[0]') GLOB :sender)
-    AND (:recipient = '' OR EXISTS (
-        SELECT 1 FROM json_each({meta}, '$[1]') AS r WHERE lower(r.value ->> 0) GLOB :recipient))
-"""
+STRETCH = 10_000
+"""Rows that one question looks through: whoever asks next, for the counts of /metrics say, waits that long."""
 
-
-def _json(text: str, otherwise: str = "[]") -> str:
-    """JSON that a flipped bit may have damaged: one such row must not be an error of the whole search (hazard G6)."""
-    return f"iif(json_valid({text}), {text}, '{otherwise}')"
-
-
-def _asked(table: str) -> str:
-    return _ASKED.format(t=table, meta=_json(f"{table}.meta"))
-
-
-def _past_provider(items: str) -> str:
-    return f"EXISTS (SELECT 1 FROM json_each({_json(items)}) AS j WHERE j.value ->> 1 = :provider)"  # nosec B608
-
-
-_DEBT = _json("o.owed", "{}")
-
-LIVE = f"""
-SELECT json_group_array(message) FROM (
-    SELECT e.message, min({_SHOWN}) AS shown
-    FROM entry AS e LEFT JOIN message AS m ON m.id = e.message
-    WHERE e.message BETWEEN :first AND :last AND {_asked("m")}
-      AND (:provider = '' OR EXISTS (
-          SELECT 1 FROM entry AS o WHERE o.message = e.message AND (
-              {_DEBT} ->> 'pin' = :provider
-              OR EXISTS (SELECT 1 FROM json_each({_DEBT}, '$.avoid') WHERE value = :provider)
-              OR EXISTS (SELECT 1 FROM json_each({_DEBT}, '$.refused') WHERE value = :provider)))
-        OR EXISTS (SELECT 1 FROM past AS p WHERE p.message = e.message
-                   AND {_past_provider("'[' || p.what || ']'")}))
-    GROUP BY e.message
-    HAVING :states = '[]' OR shown IN (SELECT value FROM json_each(:states))
-    ORDER BY e.message LIMIT :most)
-"""  # nosec B608
-ENDED = f"""
-SELECT json_group_array(id) FROM (
-    SELECT h.id FROM history AS h
-    WHERE h.id BETWEEN :first AND :last AND {_asked("h")}
-      AND (:states = '[]' OR h.state IN (SELECT value FROM json_each(:states)))
-      AND (:provider = '' OR {_past_provider("h.past")})
-    ORDER BY h.id LIMIT :most)
-"""  # nosec B608
 LIVE_ROWS = """
 SELECT json_group_array(json_array(q.id, m.meta, m.size, m.received_at, m.expires_at, NULL,
     '[' || coalesce((SELECT group_concat(what, ',' ORDER BY n) FROM past WHERE message = q.id), '') || ']',
@@ -85,13 +38,10 @@ ENDED_ROWS = """
 SELECT json_group_array(json_array(id, meta, size, received_at, expires_at, ended_at, past, '[]'))
 FROM history WHERE id IN (SELECT value FROM json_each(?))
 """
-FIRST = {
-    LIVE: "SELECT min(message) FROM entry WHERE message BETWEEN ? AND ?",
-    ENDED: "SELECT min(id) FROM history WHERE id BETWEEN ? AND ?",
-}
 STATES_LIVE = f"""
 SELECT json_group_array(json_array(shown, n)) FROM (
-    SELECT shown, count(*) AS n FROM (SELECT min({_SHOWN}) AS shown FROM entry AS e GROUP BY e.message) GROUP BY shown)
+    SELECT shown, count(*) AS n
+    FROM (SELECT min({search.SHOWN}) AS shown FROM entry AS e GROUP BY e.message) GROUP BY shown)
 """  # nosec B608
 STATES_ENDED = """
 SELECT json_group_array(json_array(state, n)) FROM (SELECT state, count(*) AS n FROM history GROUP BY state)
@@ -108,13 +58,17 @@ class Looking:
         self._counted: tuple[float, dict[str, int], float | None] = (0.0, {}, None)
 
     async def find(self, where: Filter, *, limit: int, after: str = "") -> Page:
-        first = (ids.find(after) or 0) + 1 if after else 0
-        ready = self._ready()
-        damaged: list[Exception] = []
-        found = await self._books.look(lambda connection: page(connection, where, first, limit, ready, damaged))
-        for problem in damaged:
-            self._books.saw(problem)
-        return found
+        """A stretch to a question: others are answered in between, and no snapshot keeps the log from starting over."""
+        asked = search.Search(where, self._ready())
+        left = search.narrowed(where, range((ids.find(after) or 0) + 1 if after else 0, ids.LARGEST + 1))
+        found: list[MessageView] = []
+        while left and len(found) <= limit:
+            seen = await self._books.look(partial(look_through, asked=asked, span=left, most=limit + 1 - len(found)))
+            for problem in seen.damaged:
+                self._books.saw(problem)
+            found += seen.found
+            left = range(seen.end, left.stop)
+        return Page(data=tuple(found[:limit]), has_more=len(found) > limit)
 
     async def show(self, message: str) -> MessageView | None:
         number = ids.find(message)
@@ -161,78 +115,38 @@ def ready_ids(books: Books) -> str:
     return json.dumps([held.number for held in books.ready])
 
 
-def page(
-    connection: apsw.Connection, where: Filter, first: int, limit: int, ready: str, damaged: list[Exception]
-) -> Page:
-    """Up to `limit` messages from the id `first` on, live and ended ones in one order."""
-    span = range(first, ids.LARGEST + 1)
-    found: list[int] = []
-    if views.looks_live(where):
-        found += numbers(connection, LIVE, where, span, limit + 1, ready, damaged)
-    if views.looks_back(where):
-        found += numbers(connection, ENDED, where, span, limit + 1, ready, damaged)
-    found.sort()
-    return Page(data=tuple(load(connection, found[:limit], ready, timeline=False)), has_more=len(found) > limit)
+class Seen(NamedTuple):
+    """What was found before `end`, all that matches there or as many as were asked for."""
+
+    found: list[MessageView]
+    end: int
+    damaged: list[Exception]
 
 
-def numbers(
-    connection: apsw.Connection,
-    statement: str,
-    where: Filter,
-    span: range,
-    most: int,
-    ready: str,
-    damaged: list[Exception],
-) -> list[int]:
-    """Ids in the span that match, in order. After a damaged page also those that nobody can tell of; see `damaged`."""
-    if where.id:
-        only = ids.find(where.id)
-        if only is None or only not in span:
-            return []
-        span = range(only, only + 1)
-    values = {
-        "first": span.start,
-        "last": span.stop - 1,
-        "most": most,
-        "ready": ready,
-        "older": where.older,
-        "sender": _glob(where.sender),
-        "recipient": _glob(where.recipient),
-        "provider": where.provider,
-        "states": json.dumps([RANK[state] for state in where.states]),
-    }
-    if statement is ENDED:
-        del values["ready"]
+def look_through(connection: apsw.Connection, asked: search.Search, span: range, most: int) -> Seen:
+    """The first stretch of the span, live and ended messages in one order."""
+    damaged: list[Exception] = []
+    span = _stretch(connection, asked, span, damaged)
+    found = sorted(
+        number
+        for statement in asked.statements
+        for number in search.numbers(connection, statement, asked, span, most, damaged)
+    )
+    return Seen(load(connection, found[:most], asked.ready, timeline=False), span.stop, damaged)
+
+
+def _stretch(connection: apsw.Connection, asked: search.Search, span: range, damaged: list[Exception]) -> range:
+    """Where a damaged page hides its end it is all of the span, which is then gone through row by row."""
     try:
-        return list(answer(connection, statement, values))
+        return min(
+            (search.stretch(connection, statement, span, STRETCH) for statement in asked.statements),
+            key=lambda part: part.stop,
+        )
     except Exception as error:
         if not is_damage(error):
             raise
         damaged.append(error)
-    return _one_by_one(connection, statement, values)
-
-
-def _one_by_one(connection: apsw.Connection, statement: str, values: dict[str, Any]) -> list[int]:
-    found: list[int] = []
-    for number in reachable(connection, FIRST[statement], values["first"], values["last"]):
-        found += _if_asked(connection, statement, values | {"first": number, "last": number, "most": 1})
-        if len(found) == values["most"]:
-            break
-    return found
-
-
-def _if_asked(connection: apsw.Connection, statement: str, values: dict[str, Any]) -> list[int]:
-    try:
-        return list(answer(connection, statement, values))
-    except Exception as error:
-        if not is_damage(error):
-            raise
-        return [values["first"]]
-
-
-def _glob(pattern: str) -> str:
-    """A shell glob as SQLite's GLOB writes it."""
-    return pattern.lower().replace("[!", "[^")
+        return span
 
 
 def load(connection: apsw.Connection, wanted: Sequence[int], ready: str, *, timeline: bool) -> list[MessageView]:

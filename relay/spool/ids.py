@@ -13,11 +13,12 @@ from relay.model import MessageId
 EPOCH = 1_577_836_800  # 2020-01-01T00:00:00Z
 SEQUENCE_BITS = 21
 LARGEST = (1 << 63) - 1
+LENGTH = 13
 
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
+ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = tuple(a + b for a in ALPHABET for b in ALPHABET)
 # Crockford: case does not count, and i, l, o read as what they look like.
-_DIGITS = {ord(c): "0123456789abcdefghijklmnopqrstuv"[n] for n, c in enumerate(_ALPHABET)}
+_DIGITS = {ord(c): "0123456789abcdefghijklmnopqrstuv"[n] for n, c in enumerate(ALPHABET)}
 _DIGITS |= {ord(chr(c).upper()): digit for c, digit in _DIGITS.items()}
 _DIGITS |= {ord("i"): "1", ord("I"): "1", ord("l"): "1", ord("L"): "1", ord("o"): "0", ord("O"): "0"}
 
@@ -25,7 +26,7 @@ _DIGITS |= {ord("i"): "1", ord("I"): "1", ord("l"): "1", ord("L"): "1", ord("o")
 def encode(number: int) -> MessageId:
     """The id people see; ids sort as their numbers do."""
     return MessageId(
-        _ALPHABET[number >> 60]
+        ALPHABET[number >> 60]
         + _PAIRS[number >> 50 & 1023]
         + _PAIRS[number >> 40 & 1023]
         + _PAIRS[number >> 30 & 1023]
@@ -37,7 +38,7 @@ def encode(number: int) -> MessageId:
 
 def decode(text: str) -> int:
     """The number of an id. ValueError when it is none."""
-    if len(text) != 13 or not text.isascii() or not text.isalnum() or "u" in text or "U" in text:
+    if len(text) != LENGTH or not text.isascii() or not text.isalnum() or "u" in text or "U" in text:
         raise ValueError("not a message id")
     number = int(text.translate(_DIGITS), 32)
     if number > LARGEST:

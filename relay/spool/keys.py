@@ -30,7 +30,7 @@ Key = tuple[str, str]
 
 def in_use(error: Exception) -> bool:
     """True when an operation failed because a key was in use: nothing else makes a trigger of ours refuse."""
-    return isinstance(error, apsw.ConstraintError) and error.extendedresult == apsw.SQLITE_CONSTRAINT_TRIGGER
+    return getattr(error, "extendedresult", 0) == apsw.SQLITE_CONSTRAINT_TRIGGER
 
 
 def prune(connection: apsw.Connection, now: float, most: int) -> int:

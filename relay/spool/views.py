@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from fnmatch import translate
 from functools import lru_cache
+from string import ascii_lowercase, ascii_uppercase
 
 from msgspec import Struct
 
@@ -106,7 +107,28 @@ def matches(where: Filter, shown: MessageView, providers: frozenset[str]) -> boo
         and (not where.sender or glob(where.sender, shown.sender))
         and (not where.recipient or any(glob(where.recipient, r.address) for r in shown.recipients))
         and (not where.provider or where.provider in providers)
+        and (not where.tag or where.tag in _tags(shown))
+        and (not where.text or _contains(shown, needles(where.text)))
     )
+
+
+def _tags(shown: MessageView) -> Sequence[str]:
+    return shown.labels.tags if shown.labels else ()
+
+
+def _contains(shown: MessageView, needles: Sequence[str]) -> bool:
+    texts = (shown.id, shown.sender, *(recipient.address for recipient in shown.recipients), *_tags(shown))
+    return any(needle in text.translate(_LOWER) for needle in needles for text in texts)
+
+
+def needles(text: str) -> tuple[str, ...]:
+    """What to look for in what SQLite's lower() makes of a text: it knows the letters of ASCII only, so that those of
+    others are looked for as they were given, all small and all large.
+    """
+    return tuple(dict.fromkeys(form.translate(_LOWER) for form in (text, text.lower(), text.upper()) if form))
+
+
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 def providers(entries: Sequence[Owed], past: Sequence[Past]) -> frozenset[str]:
