@@ -5,7 +5,7 @@ They keep to what `relay.ports` says, simply: passwords as they are, secrets of 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from relay.model import Account, Counts, Health, Provider, ProviderSettings, Registered, Scope, Tls, Token
@@ -102,9 +102,11 @@ class FakeRegistry:
 class FakeAccounts:
     """`passwords`: by user. The secret of the first token is "secret-1"."""
 
-    def __init__(self) -> None:
-        self.passwords: dict[str, bytes] = {}
-        self.known: dict[str, Account] = {}
+    def __init__(self, users: Mapping[str, str] | None = None) -> None:
+        """`users`: names and passwords of the file's."""
+        self.passwords = {name: password.encode() for name, password in (users or {}).items()}
+        scopes = frozenset({Scope.SEND, Scope.QUEUE, Scope.PROVIDERS})
+        self.known = {name: Account(name=name, scopes=scopes, origin="file") for name in self.passwords}
         self.secrets: dict[str, Token] = {}
 
     def nobody(self) -> bool:
@@ -128,6 +130,8 @@ class FakeAccounts:
         return self.known[name]
 
     async def remove_user(self, name: str) -> None:
+        if self.known[name].origin == "file":
+            raise ReadOnly(name)
         del self.known[name], self.passwords[name]
         self.secrets = {secret: token for secret, token in self.secrets.items() if token.user != name}
 

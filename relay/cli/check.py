@@ -25,6 +25,7 @@ def check(context: typer.Context) -> None:
       relay check -c relay.yaml
     """
     from relay.config.load import ConfigError
+    from relay.config.rules import conditions
 
     options: Options = context.obj
     try:
@@ -36,10 +37,11 @@ def check(context: typer.Context) -> None:
             document({"ok": False, "problems": problems})
             raise typer.Exit(2) from None
         raise
+    warnings = (*loaded.warnings, *conditions(loaded.config))
     if options.json:
-        document({"ok": True, "problems": [], "warnings": list(loaded.warnings)})
+        document({"ok": True, "problems": [], "warnings": list(warnings)})
         return
-    for warning in loaded.warnings:
+    for warning in warnings:
         complain(f"warning: {warning}")
     print(_summary(loaded))
 

@@ -61,7 +61,7 @@ def _run(plan: Plan) -> int:
     try:
         return run(plan)
     except CannotStart as error:
-        raise Failure(str(error)) from None
+        raise Failure(str(error), error.code) from None
 
 
 if __name__ == "__main__":

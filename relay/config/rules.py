@@ -45,6 +45,18 @@ def warnings(config: Config) -> Iterator[str]:
             yield f"listener {listener.name!r} takes mail from everybody: narrow allow, or set auth: required"
 
 
+def conditions(config: Config) -> Iterator[str]:
+    """What the file alone cannot tell, for who only checks it: a start looks at what people made, too."""
+    if any({"send", "admin"} & set(user.scopes) for user in config.users):
+        return
+    for listener in config.listeners:
+        if listener.auth == "required":
+            yield (
+                f"listener {listener.name!r} has auth: required, and no user under users may send: unless one was "
+                "added with relay user add NAME, the relay will not start"
+            )
+
+
 def _under(prefix: tuple[str | int, ...], findings: Iterable[Finding]) -> Iterator[Finding]:
     return ((prefix + path, sentence) for path, sentence in findings)
 
@@ -67,8 +79,6 @@ def _listener(listener: Listener, config: Config) -> Iterator[Finding]:
             "other machines can reach {it}, but allow is missing or empty: add the networks that may send, "
             "such as allow: [10.0.0.0/8], or listen on 127.0.0.1",
         )
-    if listener.auth == "required" and not config.users:
-        yield ("auth",), "auth: required, but there are no users: add one under users, or set auth: none"
     if listener.identity is not None and listener.identity not in config.identities:
         yield ("identity",), "{it} is not in identities" + did_you_mean(listener.identity, config.identities)
     yield from _certificate(listener)

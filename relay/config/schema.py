@@ -29,6 +29,7 @@ from relay.config.types import (
     Networks,
     PasswordFile,
     ReadableFile,
+    Scopes,
     Size,
     SqliteUrl,
     TcpListen,
@@ -107,6 +108,7 @@ class User(Section):
     password: SecretStr | None = option(None, "one of password, password_file and argon2", "${CRM_PASSWORD}")
     password_file: PasswordFile | None = option(None, "a file with the password", "/run/secrets/crm")
     argon2: SecretStr | None = option(None, "a hash as argon2 prints it", "$argon2id$v=19$m=65536,t=3,p=4$...")
+    scopes: Scopes = option(("send", "queue", "providers"), "what this user may do; admin: all of it")
 
     @property
     def secret(self) -> str:

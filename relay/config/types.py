@@ -11,7 +11,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator, SecretStr, WithJsonSchema
 from pydantic_core.core_schema import ValidationInfo
@@ -50,6 +50,12 @@ def network(value: Any) -> IpNetwork:
 
 def one_or_many(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
+
+
+def some(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        raise ValueError("must name at least one; remove the user instead")
+    return value
 
 
 def plain_text(value: str) -> str:
@@ -171,6 +177,12 @@ _MANY = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "stri
 Networks = Annotated[tuple[Network, ...], BeforeValidator(one_or_many), WithJsonSchema(_MANY)]
 Text = Annotated[str, AfterValidator(plain_text)]
 Texts = Annotated[tuple[Text, ...], BeforeValidator(one_or_many), WithJsonSchema(_MANY)]
+Scopes = Annotated[
+    tuple[Literal["send", "queue", "providers", "admin"], ...],
+    BeforeValidator(one_or_many),
+    AfterValidator(some),
+    WithJsonSchema(_MANY),
+]
 MailAddress = Annotated[str, AfterValidator(address)]
 Mailbox = Annotated[str, AfterValidator(mailbox)]
 KeepOrMailbox = Annotated[str, AfterValidator(keep_or_mailbox)]

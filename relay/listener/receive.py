@@ -10,13 +10,23 @@ import errno
 from collections.abc import Awaitable, Coroutine
 from typing import Any, cast
 
+from relay.compose.senders import UnknownIdentity, applied, named
 from relay.events import MessageAccepted
 from relay.listener import replies
 from relay.listener.replies import Refusal
 from relay.listener.talk import Talk, Transaction
-from relay.model import Body, Envelope, Message, Reply, Submission
+from relay.model import Body, Envelope, Identity, Message, Reply, Submission
 from relay.smtp.data import DataDecoder, Policy
-from relay.smtp.headers import HEAD, HeadFacts, date_header, message_id_header, protocol, received_line, scan
+from relay.smtp.headers import (
+    HEAD,
+    HeadFacts,
+    date_header,
+    endless,
+    message_id_header,
+    protocol,
+    received_line,
+    scan,
+)
 
 MAX_HOPS = 50
 """Received headers a message may have: at so many it is in a loop (RFC 5321 6.3). Ours comes on top."""
@@ -29,7 +39,7 @@ class Receiver:
     """
 
     __slots__ = (
-        "_decoder", "_facts", "_head", "_large", "_message", "_talk", "_transaction", "_whole", "_writer",
+        "_decoder", "_facts", "_head", "_identity", "_large", "_message", "_talk", "_transaction", "_whole", "_writer",
         "id", "now", "refusal", "taken",
     )  # fmt: skip
 
@@ -41,6 +51,7 @@ class Receiver:
         self._head = bytearray()
         self._whole = False
         self._large = False
+        self._identity: Identity | None = None
         self.now = ports.clock()
         self.id = ports.intake.new_id(self.now)
         self._writer = ports.intake.writer(self.id)
@@ -95,7 +106,20 @@ class Receiver:
             self._facts = scan(bytes(self._head), self._talk.service.settings.wanted)
             if self._facts.received >= MAX_HOPS:
                 self.refusal = replies.LOOP
+            elif self._facts.identity is not None or self._talk.service.settings.identity:
+                self.refusal = self._identify()
         return self.refusal
+
+    def _identify(self) -> Refusal | None:
+        """Whom it is sent as: whom it names itself, else the listener's choice."""
+        settings, name = self._talk.service.settings, self._facts.identity
+        if endless(bytes(self._head)):
+            return replies.HEADER_TOO_LONG
+        try:
+            self._identity = named(settings.identities, settings.identity if name is None else name)
+        except UnknownIdentity as error:
+            return Refusal("content", 554, "5.6.0", str(error), junk=False)
+        return None
 
     def keep(self) -> Awaitable[Reply | None]:
         """Hand it to the spool. None: it is on stable storage, call `kept`. A Reply: it is not, call `discard`.
@@ -131,16 +155,21 @@ class Receiver:
             source=talk.source,
             received_at=self.now,
             expires_at=self.now + settings.give_up_after,
+            identity=None if self._identity is None else applied(self._identity),
         )
         return Submission(message=message, body=body, headers=facts.values)
 
     def _envelope(self, facts: HeadFacts) -> Envelope:
-        transaction, parameters = self._transaction, self._transaction.parameters
+        transaction, parameters, identity = self._transaction, self._transaction.parameters, self._identity
+        sender, utf8 = transaction.sender, parameters.utf8 and (facts.non_ascii or not self._ascii_addresses())
+        if identity is not None:
+            sender = sender and identity.address  # the null sender stays: nobody answers a bounce (hazard E2)
+            utf8 = utf8 or not (identity.address + identity.reply_to).isascii()
         return Envelope(
-            sender=transaction.sender,
+            sender=sender,
             recipients=tuple(transaction.recipients.values()),
             eight_bit=parameters.eight_bit and self._decoder.eight_bit,
-            utf8=parameters.utf8 and (facts.non_ascii or not self._ascii_addresses()),
+            utf8=utf8,
             ret=parameters.ret,
             envid=parameters.envid,
         )

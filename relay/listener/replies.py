@@ -94,6 +94,9 @@ TOO_BIG = Refusal("size", 552, "5.3.4", "Message exceeds the size limit of this 
 # Data.
 BAD_LINE_ENDS = Refusal("content", 550, "5.5.2", "Message has bare CR or LF, lines must end in CRLF", junk=False)
 LOOP = Refusal("loop", 554, "5.4.6", "Mail loop: too many Received headers", junk=False)
+HEADER_TOO_LONG = Refusal(
+    "content", 554, "5.6.0", "The header section is too long to be changed as the identity asks", junk=False
+)
 FULL = Refusal("storage", 452, "4.3.1", "Out of space, try again later", junk=False)
 BROKEN_STORAGE = Refusal("storage", 451, "4.3.0", "Storage failed, try again later", junk=False)
 INTERNAL = Refusal("error", 451, "4.3.0", "Internal error, try again later", junk=False)
@@ -114,5 +117,6 @@ AUTH_CANCELLED = Refusal("auth", 501, "5.7.0", "Authentication cancelled")
 AUTH_TOO_LONG = Refusal("auth", 500, "5.5.6", "Authentication exchange line is too long")
 AUTH_REQUIRED = Refusal("auth", 530, "5.7.0", "Authentication required")
 AUTH_FAILED = Refusal("auth", 535, "5.7.8", "Authentication credentials invalid")
-AUTH_BUSY = Refusal("auth", 454, "4.7.0", "Too many logins at once, try again later")
+AUTH_NOT_SENDING = Refusal("auth", 535, "5.7.1", "This user may not send mail, it lacks the scope send")
+AUTH_BUSY = Refusal("auth", 454, "4.7.0", "Too many logins, try again later")
 AUTH_ENOUGH = Refusal("auth", 421, "4.7.0", "Too many failed logins")

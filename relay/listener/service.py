@@ -14,7 +14,7 @@ from relay.listener import tls
 from relay.listener.admission import Admission, Room
 from relay.listener.auth import Authenticator
 from relay.listener.settings import Settings
-from relay.ports import Clock, Intake
+from relay.ports import Accounts, Clock, Intake
 
 
 def never() -> bool:
@@ -24,10 +24,11 @@ def never() -> bool:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
     """What `app` hands in. `capturing`: whether mail is captured now; `monotonic`: seconds that never go back.
-    `room`: one for all listeners of a process.
+    `room`: one for all listeners of a process. `accounts`: who may log in, at every moment.
     """
 
     intake: Intake
+    accounts: Accounts
     observe: Observer
     clock: Clock
     monotonic: Callable[[], float]
@@ -47,7 +48,7 @@ class Service:
         self.opened = ConnectionOpened(listener=settings.name)
         self.closed = ConnectionClosed(listener=settings.name)
         self.tls_context: ssl.SSLContext | None = tls.context(settings)
-        self.authenticator = Authenticator(settings.users, settings.patience, ports.monotonic)
+        self.authenticator = Authenticator(ports.accounts, settings.patience)
         self._greetings = {
             (secure, auth): self._greeting(secure, auth) for secure in (False, True) for auth in (False, True)
         }

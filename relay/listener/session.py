@@ -23,6 +23,7 @@ from relay.listener.replies import (
     AUTH_BUSY,
     AUTH_ENOUGH,
     AUTH_FAILED,
+    AUTH_NOT_SENDING,
     AUTHENTICATED,
     BYE,
     GO_AHEAD,
@@ -220,9 +221,11 @@ class Session(Lines):
     async def _login(self, claim: Credentials) -> bytes | Refusal:
         service, talk = self.service, self.talk
         judge = service.authenticator
-        verdict = Verdict.YES if service.settings.auth == "any" else await judge.check(claim)
+        verdict = Verdict.YES if service.settings.auth == "any" else await judge.check(claim, talk.client)
         if verdict is Verdict.BUSY:
             return AUTH_BUSY
+        if verdict is Verdict.NOT_SENDING:
+            return AUTH_NOT_SENDING
         if verdict is Verdict.NO:
             await asyncio.sleep(judge.throttle.failed(talk.client, service.ports.monotonic()))
             talk.failures += 1

@@ -5,23 +5,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
+
+from relay.model import Identity
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
 class ListenerError(Exception):
     """A listener cannot start as told. The text is one sentence with cause and fix."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class User:
-    """Somebody who may use AUTH. One of `password` (as it is) and `hash` (argon2, encoded form) is set."""
-
-    name: str
-    password: str = field(default="", repr=False)
-    hash: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +51,7 @@ class Settings:
     `allow`: networks, () for loopback only. `tls`: none | starttls | implicit.
     `auth`: none | optional | required | any. Sizes in bytes of content. `line_endings`: normalize | reject.
     `wanted`: lower-case names of headers that routes match on. `give_up_after`: seconds from acceptance to expiry.
+    `identities`: that mail can be sent as, by name; `identity`: which one if a message names none, "" for none.
     """
 
     name: str
@@ -67,7 +62,6 @@ class Settings:
     certfile: str = ""
     keyfile: str = ""
     auth: str = "none"
-    users: tuple[User, ...] = ()
     max_message_size: int = 35 * 1024 * 1024
     max_recipients: int = 1000
     max_connections: int = 1000
@@ -75,4 +69,6 @@ class Settings:
     line_endings: str = "normalize"
     wanted: frozenset[str] = frozenset()
     give_up_after: float = 5 * 86400.0
+    identities: Mapping[str, Identity] = field(default_factory=dict)
+    identity: str = ""
     patience: Patience = field(default_factory=Patience)

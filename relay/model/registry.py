@@ -7,6 +7,7 @@ hashed.
 from __future__ import annotations
 
 import enum
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from relay.model.providers import Provider
@@ -19,6 +20,11 @@ class Scope(enum.StrEnum):
     QUEUE = "queue"
     PROVIDERS = "providers"
     ADMIN = "admin"
+
+
+def implied(scopes: Collection[Scope]) -> frozenset[Scope]:
+    """What whoever has these may do: ADMIN is everything."""
+    return frozenset(Scope) if Scope.ADMIN in scopes else frozenset(scopes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

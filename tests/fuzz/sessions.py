@@ -13,13 +13,14 @@ from relay.events import Event
 from relay.listener.admission import Admission, Room
 from relay.listener.service import Ports, Service
 from relay.listener.session import Session
-from relay.listener.settings import Patience, Settings, User
+from relay.listener.settings import Patience, Settings
 from relay.listener.wire import Wire
 from relay.testing.fakes import FakeIntake
+from tests.registry import FakeAccounts
 
 NOW = 1_795_000_000.0
 QUICK = Patience(slow=0.0, auth_delay=0.0, linger=0.0)
-USER = User(name="crm", password="secret")
+USER, PASSWORD = "crm", "secret"
 
 
 class FakeTransport(asyncio.Transport):
@@ -78,10 +79,15 @@ class OneClient:
         self.present: set[Wire] = set()
         self.room = Room(4)
         self._loop = loop
-        known = Settings(name="test", address="127.0.0.1:0", hostname="relay.test", patience=QUICK, users=(USER,))
+        known = Settings(name="test", address="127.0.0.1:0", hostname="relay.test", patience=QUICK)
         known = Settings(**{name: getattr(known, name) for name in known.__slots__} | settings)
         ports = Ports(
-            intake=intake, observe=self.events.append, clock=lambda: NOW, monotonic=lambda: 0.0, room=self.room
+            intake=intake,
+            accounts=FakeAccounts({USER: PASSWORD}),
+            observe=self.events.append,
+            clock=lambda: NOW,
+            monotonic=lambda: 0.0,
+            room=self.room,
         )
         service = Service(known, ports, Admission(known, self.room))
         if (

@@ -9,7 +9,7 @@ import asyncio
 from base64 import b64encode
 
 from fuzz.reading import pieces
-from fuzz.sessions import USER, OneClient
+from fuzz.sessions import PASSWORD, USER, OneClient
 from fuzz.walking import walk
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -143,7 +143,7 @@ class Dialog(RuleBasedStateMachine):
     @precondition(lambda self: self.junk < 15)
     @rule(right=st.booleans(), at_once=st.booleans())
     def log_in(self, right: bool, at_once: bool) -> None:
-        secret = b64encode(f"\0{USER.name}\0{USER.password if right else 'x'}".encode())
+        secret = b64encode(f"\0{USER}\0{PASSWORD if right else 'x'}".encode())
         possible = self.auth != "none" and self.helo and self.extended and not self.known and self.mail is None
         if not possible or not right:  # how a wrong one is answered depends on how many there were: see the unit tests
             if not possible:

@@ -14,6 +14,8 @@ from relay.app.build import plan
 from relay.app.plan import Plan, restart_needed, without_restart
 from relay.config.load import Loaded
 from relay.config.schema import Config
+from relay.model import Scope
+from relay.store.users import FileUser, Secret
 
 FULL: dict[str, Any] = {
     "hostname": "relay.example",
@@ -35,11 +37,11 @@ def test_a_plan_has_all_that_the_rooms_are_told() -> None:
     made = planned(FULL)
     assert (made.source, made.warnings, made.hostname) == (Path("relay.yaml"), ("mind this",), "relay.example")
     [listener] = made.listeners
-    assert (listener.address, listener.hostname, listener.users[0].password) == (
-        "0.0.0.0:25",
-        "relay.example",
-        "canary-7351",
-    )
+    assert (listener.address, listener.hostname) == ("0.0.0.0:25", "relay.example")
+    usual = frozenset({Scope.SEND, Scope.QUEUE, Scope.PROVIDERS})
+    assert made.users == (FileUser(name="crm", secret=Secret(clear="canary-7351"), scopes=usual),)
+    admin = planned({"users": [{"name": "a", "argon2": "$argon2id$x", "scopes": "admin"}]}).users[0]
+    assert (admin.secret.hash, admin.scopes) == ("$argon2id$x", {Scope.ADMIN})
     assert listener.wanted == {"x-app"}
     assert [(provider.host, provider.password) for provider in made.providers] == [("smtp.gmail.com", "canary-7352")]
     assert (str(made.http), made.control.name, made.log.format) == ("[::1]:8025", "relay.sock", "auto")

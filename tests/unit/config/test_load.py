@@ -6,6 +6,7 @@ import pytest
 import trustme
 
 from relay.config.load import ConfigError, Loaded, find, load
+from relay.config.rules import conditions
 
 
 def loaded(folder: Path, text: str, **environ: str) -> Loaded:
@@ -175,6 +176,18 @@ def test_an_open_relay_is_warned_of(tmp_path: Path) -> None:
     assert loaded(tmp_path, text).warnings == (
         "listener 'x' takes mail from everybody: narrow allow, or set auth: required",
     )
+
+
+@pytest.mark.parametrize("scopes", ["", ", scopes: [queue]", ", scopes: [admin]"])
+def test_auth_required_depends_on_who_exists(tmp_path: Path, scopes: str) -> None:
+    """Users are in the file or added by hand, which only a start can see."""
+    text = "listeners: [{name: x, listen: '127.0.0.1:25', auth: required}]\n"
+    users = f"users: [{{name: crm, password: pw{scopes}}}]\n"
+    [sentence] = conditions(loaded(tmp_path, text).config)
+    assert "listener 'x' has auth: required" in sentence
+    assert "relay user add NAME" in sentence
+    assert len(list(conditions(loaded(tmp_path, text + users).config))) == ("queue" in scopes)
+    assert not list(conditions(loaded(tmp_path, users).config))
 
 
 def test_H8_secrets_are_in_no_representation(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from relay.listener.server import Listener
 from relay.listener.service import Ports
 from relay.listener.settings import Patience, Settings
 from relay.testing.fakes import FakeIntake
+from tests.registry import FakeAccounts
 
 NOW = 1_800_000_000.0
 QUICK = Patience(slow=0.0, auth_delay=0.0, linger=0.2)
@@ -113,11 +114,17 @@ Serve = Callable[..., Awaitable[Rig]]
 
 async def serve_one(**changes: Any) -> Rig:
     capturing = changes.pop("capturing", lambda: False)
+    accounts = changes.pop("accounts", None) or FakeAccounts(changes.pop("users", None))
     patience = replace(QUICK, **changes.pop("patience", {}))
     settings = Settings(name="test", address="127.0.0.1:0", hostname="relay.test", patience=patience)
     intake, events = FakeIntake(), []
     ports = Ports(
-        intake=intake, observe=events.append, clock=lambda: NOW, monotonic=time.monotonic, capturing=capturing
+        intake=intake,
+        accounts=accounts,
+        observe=events.append,
+        clock=lambda: NOW,
+        monotonic=time.monotonic,
+        capturing=capturing,
     )
     rig = Rig(Listener(replace(settings, **changes), ports), intake, events)
     await rig.listener.start()
@@ -126,7 +133,10 @@ async def serve_one(**changes: Any) -> Rig:
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """`await serve(auth="any", patience={"command": 1})`: a Rig with these settings changed."""
+    """`await serve(auth="any", patience={"command": 1})`: a Rig with these settings changed.
+
+    `users`: names and passwords of those who may log in, or `accounts` that know them.
+    """
     rigs: list[Rig] = []
 
     async def start(**changes: Any) -> Rig:

@@ -14,11 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from relay.listener.settings import User
-
 FOLDER = Path(__file__).parents[2] / "dialogs"
 DIALOGS = sorted(FOLDER.glob("*.txt"))
-USERS = (User(name="crm", password="open sesame"),)
+USERS = {"crm": "open sesame"}
 
 
 @dataclass

@@ -17,6 +17,7 @@ from relay.listener.server import Listener
 from relay.listener.service import Ports
 from relay.listener.settings import ListenerError, Settings
 from relay.testing.fakes import FakeIntake
+from tests.registry import FakeAccounts
 
 SETTINGS = Settings(name="in", address="127.0.0.1:0", hostname="relay.test")
 
@@ -123,7 +124,9 @@ async def test_smtp_over_a_unix_socket(serve, tmp_path):
 
 
 async def test_a_certificate_that_is_missing():
-    ports = Ports(intake=FakeIntake(), observe=print, clock=time.time, monotonic=time.monotonic)
+    ports = Ports(
+        intake=FakeIntake(), accounts=FakeAccounts(), observe=print, clock=time.time, monotonic=time.monotonic
+    )
     settings = replace(SETTINGS, tls="starttls", certfile="/nowhere/cert.pem", keyfile="/nowhere/key.pem")
     with pytest.raises(ListenerError, match=r"certificate /nowhere/cert\.pem with key /nowhere/key\.pem cannot"):
         await Listener(settings, ports).start()

@@ -16,9 +16,10 @@ import uvloop
 from relay.listener import tls
 from relay.listener.admission import Admission, Room
 from relay.listener.service import Ports, Service
-from relay.listener.settings import Settings, User
+from relay.listener.settings import Settings
+from tests.registry import FakeAccounts
 
-USERS = (User(name="crm", password="open sesame"),)
+USERS = {"crm": "open sesame"}
 WHOLE = b"MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\nDATA\r\nSubject: x\r\n\r\ntext\r\n.\r\nQUIT\r\n"
 
 
@@ -240,7 +241,7 @@ def test_plaintext_sessions_on_both_loops(on_loop, run_rig):
 async def test_auth_is_offered_in_clear_to_this_machine_only(serve):
     rig = await serve(auth="optional", users=USERS)
     assert "AUTH" in await (await rig.client()).say("EHLO x")
-    ports = Ports(intake=rig.intake, observe=print, clock=time.time, monotonic=time.monotonic)
+    ports = Ports(intake=rig.intake, accounts=FakeAccounts(), observe=print, clock=time.time, monotonic=time.monotonic)
     service = Service(rig.listener.settings, ports, Admission(rig.listener.settings, Room(9)))
     assert service.offers_auth(secure=False, local=True)
     assert service.offers_auth(secure=True, local=False)
