@@ -1,6 +1,6 @@
 """The message after DATA: where it ends, its line ends, and dot transparency (RFC 5321 4.1.1.4, 4.5.2).
 
-The listener decodes with `DataDecoder`; whoever composes or reads a body calls `stuff` and `unstuff`.
+The listener decodes with `DataDecoder`; whoever composes or reads a body uses `stuff`, `unstuff` and their classes.
 It never keeps a body: what is fed comes back at once but for the last four bytes, which may be part of the end.
 
 Wire form is what is stored and sent: CRLF, dot-stuffed, without the final dot. What a client sends is that already,
@@ -118,6 +118,37 @@ def stuff(content: bytes) -> bytes:
         return b""
     wire = _normalized(b"\n" + content).replace(_DOT, b"\r\n..")[2:]
     return wire if wire.endswith(b"\r\n") else wire + b"\r\n"
+
+
+class Stuffer:
+    """Wire form of a content that comes in pieces, as `stuff` makes it. `size`: octets of content in CRLF form."""
+
+    __slots__ = ("_held", "_tail", "eight_bit", "size")
+
+    def __init__(self) -> None:
+        self._tail = b"\r\n"
+        self._held = b""
+        self.size = 0
+        self.eight_bit = False
+
+    def feed(self, content: bytes) -> bytes:
+        content = self._held + content
+        self._held = b"\r" if content.endswith(b"\r") else b""  # half of a line end, perhaps
+        return self._stuffed(_normalized(content[: len(content) - len(self._held)]))
+
+    def finish(self) -> bytes:
+        """What is still owed: the end of the last line."""
+        ended = not self._held and (self._tail == b"\r\n" or not self.size)
+        self._held = b""
+        return b"" if ended else self._stuffed(b"\r\n")
+
+    def _stuffed(self, content: bytes) -> bytes:
+        # The two bytes before a piece decide about its first; the replacement never touches them.
+        self.size += len(content)
+        self.eight_bit = self.eight_bit or not content.isascii()
+        joined = self._tail + content
+        self._tail = joined[-2:]
+        return joined.replace(_DOT, b"\r\n..")[2:]
 
 
 class Unstuffer:

@@ -1,0 +1,112 @@
+"""The bodies of requests that bring mail: read within bounds, and JSON made into a model.
+
+Used by the resources that send. What is held in memory by all of them together is bounded, too (hazard H6). It never
+waits for room: who finds none is told to come back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any, TypeVar
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
+
+from relay.api.operations.idempotency import Digest
+from relay.api.operations.sending import busy
+from relay.api.problem import Refusal
+
+M = TypeVar("M", bound=BaseModel)
+
+_AT_LEAST = 64 << 20
+# Values in a body, by commas and brackets. Mail has few, its attachments none; a million empty lists would take 100 MB.
+_MANY_VALUES = 4_000_000
+_LARGE = 1 << 20
+
+
+def media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def stream(request: Request) -> AsyncIterator[bytes]:
+    """The body as it arrives. Raises Refusal when the client goes away, which nobody will read."""
+    try:
+        async for data in request.stream():
+            if data:
+                yield data
+    except ClientDisconnect:
+        raise Refusal(400, "the request ended before its body did; nothing was accepted") from None
+
+
+class Bodies:
+    """`held`: bytes of bodies in memory now."""
+
+    def __init__(self) -> None:
+        self.held = 0
+
+    async def read(self, request: Request, most: int, digest: Digest) -> bytes:
+        """All of it. Call `release` with its size when it is done with. Raises Refusal: 413, 429, 400."""
+        self._judge(_declared(request), most)
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            async for piece in stream(request):
+                self.held += len(piece)
+                size += len(piece)
+                self._judge(size, most)
+                digest.feed(piece)
+                pieces.append(piece)
+        except BaseException:
+            self.release(size)
+            raise
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def release(self, size: int) -> None:
+        self.held -= size
+
+    def _judge(self, size: int, most: int) -> None:
+        if size > most:
+            raise Refusal(413, f"the body of the request may have {most} bytes; it follows max_message_size")
+        if self.held > max(_AT_LEAST, most):
+            raise busy("mails arrive at once")
+
+
+def _declared(request: Request) -> int:
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isascii() and length.isdigit() and len(length) < 20 else 0
+
+
+def parsed(model: type[M], body: bytes) -> M:
+    """Raises Refusal 400 for what is no JSON, RequestValidationError for what does not fit, with every place."""
+    if len(body) > _LARGE and body.count(b",") + body.count(b"[") + body.count(b"{") > _MANY_VALUES:
+        raise Refusal(413, f"the body has more than {_MANY_VALUES} values; attachments go in base64")
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+    if found[0]["type"] == "json_invalid":
+        found = _placed(model, body) or _no_json(str(found[0]["msg"]))
+    raise RequestValidationError([{**each, "loc": ("body", *map(_shown, each["loc"]))} for each in found])
+
+
+def _placed(model: type[M], body: bytes) -> list[Any]:
+    """Where half a surrogate pair, or a control character, stands in what would be JSON without it (hazard H1)."""
+    try:
+        model.model_validate(json.loads(body, strict=False))
+    except ValidationError as error:
+        return list(error.errors(include_url=False, include_context=False, include_input=False))
+    except (ValueError, RecursionError):
+        pass
+    return []
+
+
+def _no_json(why: str) -> list[Any]:
+    raise Refusal(400, f"the body is no JSON: {why.removeprefix('Invalid JSON: ')}")
+
+
+def _shown(part: int | str) -> int | str:
+    """A place can be named by the client, in letters that no answer can be written in."""
+    return part.encode("utf-8", "backslashreplace").decode()[:200] if isinstance(part, str) else part
