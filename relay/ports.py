@@ -27,6 +27,7 @@ from relay.model import (
     Registered,
     Reply,
     Reservation,
+    Rewrite,
     Scope,
     Settlement,
     Shipment,
@@ -181,7 +182,7 @@ class RecipientView(Struct, frozen=True, kw_only=True):
 
 
 class MessageView(Struct, frozen=True, kw_only=True):
-    """A message as people see it. `timeline` is filled by `show` only."""
+    """A message as people see it. `timeline` is filled by `show` only. `identity`: as in Message."""
 
     id: MessageId
     state: State
@@ -193,6 +194,7 @@ class MessageView(Struct, frozen=True, kw_only=True):
     ended_at: float | None = None
     expires_at: float | None = None
     labels: Labels | None = None
+    identity: Rewrite | None = None
     timeline: tuple[TimelineEvent, ...] = ()
 
 

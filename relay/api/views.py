@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from relay.api.timeline import happened
 from relay.model import ENDED, State, TimelineEvent
 from relay.ports import Acted, MessageView, Page, QueueStats, RecipientView
 
@@ -51,13 +52,7 @@ def message_json(view: MessageView, why: Why, now: float, *, timeline: bool = Fa
         "ended_at": moment(view.ended_at),
         "expires_at": moment(view.expires_at),
     }
-    return shown | ({"timeline": [*map(_event_json, (_arrival(view), *view.timeline))]} if timeline else {})
-
-
-def _arrival(view: MessageView) -> TimelineEvent:
-    """The first thing that happened to every message: it needs no row in the spool."""
-    everybody = tuple(recipient.address for recipient in view.recipients)
-    return TimelineEvent(at=view.received_at, kind="received", recipients=everybody, detail=f"from {view.source}")
+    return shown | ({"timeline": [*map(_event_json, happened(view))]} if timeline else {})
 
 
 def _recipient_json(recipient: RecipientView, why: Why, now: float) -> dict[str, Any]:
@@ -89,6 +84,7 @@ def _event_json(event: TimelineEvent) -> dict[str, Any]:
         "provider": event.provider,
         "recipients": list(event.recipients),
         "detail": event.detail,
+        "conversation": list(event.conversation),
     }
 
 

@@ -5,18 +5,20 @@ Called once for a message, at acceptance. Pure.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from msgspec import Struct, field
 
-from relay.model import Identity
+from relay.model import Identity, Rewrite
 
 
 class House(Struct, frozen=True, kw_only=True):
     """What composing needs to know of this relay now; a reload makes another.
 
     `sender`: the configured one, None: there is none. `fallback`: of the default provider, else `relay@<hostname>`.
-    `max_message_size`: bytes. `give_up_after`: seconds from acceptance, or from `send_at`, to expiry.
+    `max_message_size`: bytes. `give_up_after`: seconds from acceptance, or from `send_at`, to expiry. `wanted`:
+    lower-case names of headers that routes match on.
     """
 
     hostname: str
@@ -26,6 +28,7 @@ class House(Struct, frozen=True, kw_only=True):
     max_message_size: int = 35 * 1024 * 1024
     max_recipients: int = 1000
     give_up_after: float = 5 * 86400.0
+    wanted: frozenset[str] = frozenset()
 
 
 class UnknownIdentity(Exception):
@@ -34,10 +37,22 @@ class UnknownIdentity(Exception):
 
 def sender_of(house: House, identity: str = "") -> Identity:
     """The sender of mail that names none itself. Raises UnknownIdentity."""
-    if not identity:
-        return house.sender or house.fallback
-    found = house.identities.get(identity)
+    return named(house.identities, identity) if identity else house.sender or house.fallback
+
+
+def named(identities: Mapping[str, Identity], name: str) -> Identity:
+    """Raises UnknownIdentity."""
+    found = identities.get(name)
     if found is None:
-        known = ", ".join(sorted(house.identities)) or "there is none; add it under identities in the configuration"
-        raise UnknownIdentity(f"identity {identity[:80]!a} is not one of: {known}")
+        known = ", ".join(sorted(identities)) or "there is none; add it under identities in the configuration"
+        raise UnknownIdentity(f"identity {name[:80]!a} is not one of: {known}")
     return found
+
+
+def applied(identity: Identity) -> Rewrite:
+    """What it changes in a message that was written elsewhere; the envelope's sender is for the caller to set."""
+    name = identity.name
+    if '"' in name or "\\" in name:
+        name = '"' + re.sub(r'(["\\])', r"\\\1", name) + '"'
+    header_from = f"{name} <{identity.address}>" if name else identity.address
+    return Rewrite(header_from=header_from, reply_to=identity.reply_to)

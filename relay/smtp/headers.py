@@ -18,16 +18,23 @@ from msgspec import Struct
 HEAD: Final = 262_144
 """As much of a message as is worth giving to `scan`, in bytes: of a longer section nobody sees the rest."""
 
+IDENTITY: Final = "X-Relay-Identity"
+"""The field in which a sender names the identity the message is to be sent as. It never goes out."""
+
 _FIRST_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*")
 _IS_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:|>?From ")  # an mbox line in front is odd, but headers follow it
 # White space before the colon is obsolete and legal to read (RFC 5322 4.5.8).
 _SPACED = re.compile(rb"(\r\n[!-9;-~]+)[ \t]+:")
-_TELLING = re.compile(rb"\r\n(received|message-id|date)[ \t]*:")
+_TELLING = re.compile(rb"\r\n(received|message-id|date|x-relay-identity)[ \t]*:")
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
+_FIELD = IDENTITY.lower()
+_IDENTITY = frozenset({_FIELD})
 
 
 class HeadFacts(Struct, frozen=True):
     """`received`: how many such fields. `non_ascii`: the section has bytes above 127. `values`: wanted name to value.
+
+    `identity`: the value of the first IDENTITY field.
 
     `headerless`: the first line is not a header, so what we put in front must end in an empty line, or it would swallow
     the first line of the text.
@@ -42,6 +49,7 @@ class HeadFacts(Struct, frozen=True):
     non_ascii: bool
     values: dict[str, str]
     headerless: bool
+    identity: str | None = None
 
 
 def scan(head: bytes, wanted: frozenset[str] = frozenset()) -> HeadFacts:
@@ -52,7 +60,7 @@ def scan(head: bytes, wanted: frozenset[str] = frozenset()) -> HeadFacts:
         return HeadFacts(0, False, False, False, {}, True)
     section = b"\r\n" + head[: _end(head)]
     names = _TELLING.findall(section.lower())
-    unseen = len(head) >= HEAD and b"\r\n\r\n" not in head
+    unseen = endless(head)
     return HeadFacts(
         names.count(b"received"),
         unseen or b"message-id" in names,
@@ -60,7 +68,13 @@ def scan(head: bytes, wanted: frozenset[str] = frozenset()) -> HeadFacts:
         unseen or not section.isascii(),
         _values(section, wanted) if wanted else {},
         False,
+        _values(section, _IDENTITY).get(_FIELD, "") if b"x-relay-identity" in names else None,
     )
+
+
+def endless(head: bytes) -> bool:
+    """Whether the header section goes on behind what is worth giving to `scan`."""
+    return len(head) >= HEAD and b"\r\n\r\n" not in head and not head.startswith(b"\r\n")
 
 
 def _end(head: bytes) -> int:
@@ -171,6 +185,12 @@ def _fields(name: str) -> re.Pattern[bytes]:
     return re.compile(
         rb"^" + re.escape(name.encode()) + rb"[ \t]*:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*", re.IGNORECASE | re.MULTILINE
     )
+
+
+def without(head: bytes, name: str) -> bytes:
+    """`head` without any field of this name."""
+    end = _end(head)
+    return _fields(name).sub(b"", head[:end]) + head[end:]
 
 
 def _replaced(head: bytes, name: str, line: bytes) -> bytes:

@@ -45,6 +45,7 @@ def view(
         ended_at=ended_at,
         expires_at=message.expires_at,
         labels=message.labels,
+        identity=message.identity,
         timeline=events if timeline else (),
     )
 

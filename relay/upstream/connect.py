@@ -17,7 +17,7 @@ import aiosmtplib
 
 from relay.model import Phase, Provider, Tls
 from relay.smtp.offer import Offer, read_offer
-from relay.upstream.causes import Failure, failed, insecure, one_line, refused, silent
+from relay.upstream.causes import Failure, failed, insecure, one_line, refused, silent, without_secret
 from relay.upstream.dial import Resolver, dial, system
 from relay.upstream.tls import context_for
 
@@ -56,7 +56,7 @@ async def connect(provider: Provider, hostname: str, resolver: Resolver = system
     if provider.tls is Tls.OPPORTUNISTIC and outcome.phase in (Phase.STARTTLS, Phase.TLS):
         # RFC 7435: encryption is a bonus here; who cannot do it is served without, and gets no password.
         return await connect(dataclasses.replace(provider, tls=Tls.NONE), hostname, resolver)
-    return outcome.after(introduction.notes)
+    return outcome.after(without_secret(provider, note) for note in introduction.notes)
 
 
 class _Client(aiosmtplib.SMTP):

@@ -97,7 +97,10 @@ async def test_a_message_with_its_timeline(api):
             "due_at": "2026-11-18T11:07:10.000Z",
         }
     ]
-    assert [event["detail"] for event in shown["timeline"]] == ["from internal", "451 4.3.0 busy"]
+    assert [event["detail"] for event in shown["timeline"]] == [
+        "from internal, 4096 bytes, queued in default:7",
+        "451 4.3.0 busy",
+    ]
 
 
 async def test_an_ended_message_is_shown_and_is_due_never(api):
