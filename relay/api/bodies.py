@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from relay.api.operations.idempotency import Digest
 from relay.api.operations.sending import busy
-from relay.api.problem import Refusal
+from relay.api.problem import Refusal, shown
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -89,7 +89,7 @@ def parsed(model: type[M], body: bytes) -> M:
         found = error.errors(include_url=False, include_context=False, include_input=False)
     if found[0]["type"] == "json_invalid":
         found = _placed(model, body) or _no_json(str(found[0]["msg"]))
-    raise RequestValidationError([{**each, "loc": ("body", *map(_shown, each["loc"]))} for each in found])
+    raise RequestValidationError([{**each, "loc": ("body", *map(shown, each["loc"]))} for each in found])
 
 
 def _placed(model: type[M], body: bytes) -> list[Any]:
@@ -105,8 +105,3 @@ def _placed(model: type[M], body: bytes) -> list[Any]:
 
 def _no_json(why: str) -> list[Any]:
     raise Refusal(400, f"the body is no JSON: {why.removeprefix('Invalid JSON: ')}")
-
-
-def _shown(part: int | str) -> int | str:
-    """A place can be named by the client, in letters that no answer can be written in."""
-    return part.encode("utf-8", "backslashreplace").decode()[:200] if isinstance(part, str) else part

@@ -42,3 +42,8 @@ def problem(status: int, detail: str, instance: str, errors: Sequence[dict[str, 
         "instance": instance,
     }
     return document | ({"errors": list(errors)} if errors else {})
+
+
+def shown(part: int | str) -> int | str:
+    """Part of a place. The client may have named it, in letters that no answer can be written in (hazard H1)."""
+    return part.encode("utf-8", "backslashreplace").decode()[:200] if isinstance(part, str) else part
