@@ -12,17 +12,19 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from relay.api import explain, health, messages, queue
+from relay.api import explain, health, messages, providers, queue, send_email, sending
 from relay.api.openapi import describe
 from relay.api.parts import ApiParts
-from relay.api.problem import MEDIA_TYPE, Refusal, problem
+from relay.api.problem import MEDIA_TYPE, Refusal, problem, shown
 from relay.db.errors import StorageFailed, StorageFull
 
 
 def create_app(parts: ApiParts) -> FastAPI:
-    """All resources. `server` puts the guards in front, and the door for TCP clients."""
+    """All resources, those with the most requests first: each is compared in turn. `server` puts the guards in front,
+    and the door for TCP clients.
+    """
     app = FastAPI(title="smtp-relay", version=parts.version, description="Queue and state of one mail relay.")
-    for resource in (health, messages, queue, explain):
+    for resource in (sending, send_email, health, messages, queue, explain, providers):
         app.include_router(resource.router(parts))
     describe(app)
     app.exception_handler(Refusal)(_refused)
@@ -56,7 +58,7 @@ async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
 
 async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
     """Where and what, not the value: pydantic's own errors repeat the input, which may be a secret (hazard H8)."""
-    errors = [{"loc": list(found["loc"]), "msg": found["msg"]} for found in error.errors()]
+    errors = [{"loc": [*map(shown, found["loc"])], "msg": found["msg"]} for found in error.errors()]
     return _answer(request, 422, "the request is not as it should be; see errors", errors)
 
 

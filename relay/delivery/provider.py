@@ -63,7 +63,6 @@ class ProviderState:
         self.full = provider.limits.connections or DEFAULT_CONNECTIONS
         self.window = self.full
         self.abreast = 2
-        self.delivered_at = 0.0
         self._observe = observe
         self._paused_until = 0.0
         self._pause = 0.0
@@ -143,7 +142,6 @@ class ProviderState:
         for outcome in _distinct(outcomes):
             if outcome.verdict is Verdict.ACCEPTED:
                 self.abreast = outcome.abreast or self.abreast
-                self.delivered_at = now
                 self._succeeded()
             elif outcome.suspend:
                 self._suspend(outcome.reply, now)

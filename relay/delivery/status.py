@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from relay.delivery.circuit import CLOSED
+from relay.delivery.hints import account_hint, explained, host_hint
 from relay.delivery.provider import ProviderState
 from relay.model import Reply
 
@@ -18,7 +19,6 @@ class ProviderStatus(Struct, frozen=True, kw_only=True):
     """A provider as metrics and people see it. `quota`: what remains, by window. `reason`: why it is not used.
 
     `obstacle`: the kind of that reason, as in Obstacle, "" for none. `reply`: what suspended it or opened its circuit.
-    `delivered_at`: when it last took a message, 0: not since the start.
     """
 
     name: str
@@ -32,12 +32,18 @@ class ProviderStatus(Struct, frozen=True, kw_only=True):
     until: float = 0.0
     obstacle: str = ""
     reply: Reply | None = None
-    delivered_at: float = 0.0
 
     @property
     def out(self) -> bool:
         """Its host or our account there fails: it gets no mail until a probe has found it well."""
         return self.suspended or self.circuit != CLOSED
+
+    @property
+    def detail(self) -> str:
+        """What put it out, cause and fix; "" when it is not out."""
+        if not self.out or self.reply is None:
+            return self.reason if self.out else ""
+        return explained(self.reply, account_hint(self.reply) if self.suspended else host_hint(self.reply))
 
 
 def status(state: ProviderState, now: float) -> ProviderStatus:
@@ -54,5 +60,4 @@ def status(state: ProviderState, now: float) -> ProviderStatus:
         until=obstacle.until if obstacle else 0.0,
         obstacle=obstacle.kind if obstacle else "",
         reply=state.suspension.reply or state.circuit.reply,
-        delivered_at=state.delivered_at,
     )
