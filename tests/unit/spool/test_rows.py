@@ -13,6 +13,7 @@ from relay.model import (
     Body,
     Ended,
     Envelope,
+    Labels,
     Message,
     MessageId,
     Owed,
@@ -42,6 +43,9 @@ MESSAGES = st.builds(
     source=st.builds(Source, kind=TEXT, listener=TEXT, client=TEXT, user=TEXT),
     received_at=TIMES,
     expires_at=TIMES,
+    labels=st.none()
+    | st.builds(Labels, tags=st.lists(TEXT, max_size=3).map(tuple), metadata=st.dictionaries(TEXT, TEXT, max_size=2)),
+    identity=st.none() | st.builds(Rewrite, envelope_from=TEXT, header_from=TEXT, reply_to=TEXT),
 )
 NAMES = st.lists(TEXT, max_size=3).map(tuple)
 EVENTS = st.builds(
@@ -65,6 +69,13 @@ def test_a_message_comes_back(message: Message) -> None:
     assert again == message
 
 
+def test_a_message_without_labels_and_identity_is_written_as_ever() -> None:
+    old = '["a@x",[["b@x"]],0,"","","smtp","internal","127.0.0.1","crm"]'
+    message = rows.message(MessageId("0cmfxxv008yf8"), old, 1, 1.0, 2.0, b"")
+    assert (message.labels, message.identity) == (None, None)
+    assert rows.meta(message) == old
+
+
 @given(MESSAGES, st.data())
 def test_a_debt_comes_back(message: Message, data: st.DataObject) -> None:
     everybody = message.envelope.recipients
@@ -84,6 +95,7 @@ def test_a_debt_comes_back(message: Message, data: st.DataObject) -> None:
             reason=TEXT,
             warned=st.booleans(),
             crashes=st.integers(0, 3),
+            begun=st.just(0.0) | TIMES,
         )
     )
     text = rows.details(owed, everybody)
@@ -151,7 +163,15 @@ def test_G6_every_flipped_bit_of_a_debt_is_seen(bit: int) -> None:
             rows.owed(flipped.decode("utf-8", "surrogateescape"), "a:1", State.DEFERRED, 2.0, 9.0, everybody)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[1,2,3]", '["a",[["b"]],0]', '["a",7,0,"","","","","",""]'])
+EXTRA = '["a",[["b"]],0,"","","","","","",%s]'
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", "[1,2,3]", '["a",[["b"]],0]', '["a",7,0,"","","","","",""]']
+    + [EXTRA % extra for extra in ("7", "[[1],{}]", '[["t"],{"k":1}]', "[[]]", "null,7", 'null,["a","b"]')]
+    + [EXTRA % "null,null,null"],
+)
 def test_G6_a_damaged_row_is_seen(text: str) -> None:
     with pytest.raises((ValueError, TypeError, LookupError)):
         rows.message(MessageId("0cmfxxv008yf8"), text, 1, 1.0, 1.0, b"")
