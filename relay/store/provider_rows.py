@@ -29,7 +29,16 @@ INSERT INTO provider (name, origin, settings, is_default, created_at, updated_at
 RETURNING id
 """
 # What was used counts by name: see the queue's tables.
-_USED = ("counter", "spent", "reservation")
+_FORGET = (
+    "DELETE FROM counter WHERE provider = ?",
+    "DELETE FROM spent WHERE provider = ?",
+    "DELETE FROM reservation WHERE provider = ?",
+)
+_RENAME = (
+    "UPDATE counter SET provider = ? WHERE provider = ?",
+    "UPDATE spent SET provider = ? WHERE provider = ?",
+    "UPDATE reservation SET provider = ? WHERE provider = ?",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +144,8 @@ def update(connection: apsw.Connection, id: int, old: str, settings: ProviderSet
     )
     if old != settings.name:
         forget_usage(connection, settings.name)
-        for table in _USED:
-            connection.execute(f"UPDATE {table} SET provider = ? WHERE provider = ?", (settings.name, old))  # nosec B608
+        for statement in _RENAME:
+            connection.execute(statement, (settings.name, old))
 
 
 def choose(connection: apsw.Connection, id: int, default: bool) -> None:
@@ -170,8 +179,8 @@ def remove(connection: apsw.Connection, id: int, name: str, now: float) -> None:
 
 
 def forget_usage(connection: apsw.Connection, name: str) -> None:
-    for table in _USED:
-        connection.execute(f"DELETE FROM {table} WHERE provider = ?", (name,))  # nosec B608
+    for statement in _FORGET:
+        connection.execute(statement, (name,))
 
 
 def keep_health(connection: apsw.Connection, known: Mapping[int, Health]) -> None:

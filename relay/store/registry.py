@@ -102,7 +102,9 @@ class StoredRegistry:
         try:
             await registry.adopt(of_file, now)
         except (StorageFull, StorageFailed) as error:
-            raise SpoolError(f"{database.path} cannot take up new providers ({error}); repair its disk") from error
+            raise SpoolError(
+                f"{database.path} cannot take up new providers ({error}); free some room or repair its disk"
+            ) from error
         return registry
 
     # What there is
@@ -131,7 +133,7 @@ class StoredRegistry:
         await self._alone(self._adopt(of_file, now))
 
     async def _adopt(self, of_file: Sequence[Provider], now: float) -> None:
-        self._refuse_twins(of_file)
+        self.check(of_file)
         ids = {one.settings.name: one.id for one in self._known.values() if one.origin == rows.FILE}
         strangers = [provider.name for provider in of_file if provider.name not in ids]
         if strangers:
@@ -146,7 +148,8 @@ class StoredRegistry:
         self._of_file = frozenset(provider.name for provider in of_file)
         self._learn_names()
 
-    def _refuse_twins(self, of_file: Sequence[Provider]) -> None:
+    def check(self, of_file: Sequence[Provider]) -> None:
+        """Whether such a file fits what was made by hand. Raises NameInBoth."""
         made = {one.settings.name for one in self._known.values() if one.origin == rows.API}
         for provider in of_file:
             if provider.name in made:

@@ -8,7 +8,7 @@ import apsw
 import pytest
 
 from relay.db import migrate
-from relay.db.connection import open_reader, open_writer, pragma
+from relay.db.connection import APPLICATION_ID, open_reader, open_writer, pragma
 from relay.db.errors import SpoolError
 
 
@@ -95,6 +95,21 @@ def test_migrations_are_applied_once_and_in_order(tmp_path: Path) -> None:
     migrate.upgrade(connection, scripts)
     assert connection.execute("SELECT x FROM t").fetchall() == [(1,), (2,)]
     assert migrate.version(connection) == 2
+    connection.close()
+
+
+def test_a_spool_of_the_first_version_is_brought_up_to_date_and_keeps_its_mail(tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
+    first = apsw.Connection(str(path))
+    pragma(first, f"PRAGMA application_id = {APPLICATION_ID}")
+    migrate.upgrade(first, migrate.steps()[:1])
+    first.execute("INSERT INTO counter VALUES ('p', 'day:2026-11-21', 7, 1)")
+    first.close()
+
+    connection = open_writer(path)
+    assert migrate.version(connection) == migrate.newest() >= 2
+    assert connection.execute("SELECT amount FROM counter").fetchall() == [(7,)]
+    assert connection.execute("SELECT count(*) FROM provider").fetchall() == [(0,)]
     connection.close()
 
 
