@@ -22,6 +22,7 @@ REFUSED = 2
 """Recipients beyond those that are shown because they were refused."""
 
 _BRIEF = 60
+_OPENING = len("MAIL FROM:<>")
 
 
 @lru_cache(maxsize=512)
@@ -47,7 +48,7 @@ def brief(transaction: Transaction) -> tuple[str, ...]:
     if shipment.rewrite or shipment.message.identity or recipient.notify or transaction.refusals:
         return ()
     (_, mail), (_, rcpt), (step, data), *_ = heard
-    arguments = transaction.lines[0][13 + len(shipment.sender.encode()) : -2].decode()
+    arguments = transaction.lines[0][_OPENING + len(shipment.sender.encode()) : -2].decode()
     return _said(mail), _said(rcpt), _said(data) if step is Step.DATA else "", arguments
 
 
