@@ -5,13 +5,14 @@ The entrance settles who it is and puts it into the request's scope; resources a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request
 
 from relay.api.problem import Refusal
-from relay.model import Scope
+from relay.model import Scope, implied
 
 EVERYTHING = frozenset(Scope)
 
@@ -25,11 +26,17 @@ class Caller:
     scopes: frozenset[Scope]
 
     def may(self, scope: Scope) -> bool:
-        return scope in self.scopes or Scope.ADMIN in self.scopes
+        return scope in implied(self.scopes)
 
 
 CONTROL = Caller(name="control", key="control", scopes=EVERYTHING)
 LOOPBACK = Caller(name="loopback", key="loopback", scopes=EVERYTHING)
+
+
+def client_of(scope: Mapping[str, Any]) -> str:
+    """The address a request came from, "unix" on the control socket."""
+    client = scope.get("client")
+    return str(client[0]) if client and client[0] else "unix"
 
 
 def caller_of(request: Request) -> Caller:

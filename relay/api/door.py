@@ -79,11 +79,13 @@ class Door:
 
     def _build(self) -> HttpServer:
         from relay.api.app import create_app
+        from relay.api.entrance import doors
         from relay.api.guards import sizes_of
         from relay.api.server import HttpServer
 
+        outside, inside = doors(create_app(self._parts), self._parts)
         sizes = sizes_of(self._parts.house)
-        return HttpServer(create_app(self._parts), tcp=self._tcp, control=self._control, sizes=sizes)
+        return HttpServer(outside, inside, tcp=self._tcp, control=self._control, sizes=sizes)
 
     async def stop(self) -> None:
         """As `HttpServer.stop`. Safe to call twice."""

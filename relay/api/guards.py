@@ -1,4 +1,4 @@
-"""What stands in front of the API: how many requests at once, how large their bodies, and the door for TCP clients.
+"""What stands in front of the API: how many requests at once, and how large their bodies.
 
 Put around the application by `server`. A guard answers with a problem document or lets the request pass unchanged; it
 never reads what it lets pass.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,6 +24,9 @@ MAX_FORM = 64 << 10
 """For what needs no token yet, and for settings of one provider."""
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+DETAIL_ONLY = frozenset({"/smtp/send-email"})
+"""Where the body of an error is fixed by those who use it."""
+
 _MAIL_AS_JSON = frozenset({"/v1/messages", "/smtp/send-email"})
 _LONGEST_WAIT = 30
 
@@ -54,33 +57,26 @@ def sizes_of(house: Callable[[], House]) -> Sizes:
     return size
 
 
-async def answer(scope: Scope, send: Send, status: int, detail: str, *, retry_after: int = 0) -> None:
+async def answer(
+    scope: Scope,
+    send: Send,
+    status: int,
+    detail: str,
+    *,
+    retry_after: int = 0,
+    headers: Sequence[tuple[bytes, bytes]] = (),
+) -> None:
     """A problem document. The connection goes on only if all that remains of the request can be thrown away soon."""
-    body = json.dumps(problem(status, detail, scope["path"])).encode()
-    headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
+    plain = scope["path"] in DETAIL_ONLY
+    body = json.dumps({"detail": detail} if plain else problem(status, detail, scope["path"])).encode()
+    media_type = b"application/json" if plain else MEDIA_TYPE.encode()
+    headers = [*headers, (b"content-type", media_type), (b"content-length", b"%d" % len(body))]
     if retry_after:
         headers.append((b"retry-after", b"%d" % retry_after))
     if status == 413 or any(name == b"expect" for name, _ in scope["headers"]):
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-class ControlOnly:
-    """For TCP: everything but health and metrics is refused, since nobody can be told apart there yet."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] in OPEN_PATHS:
-            await self._app(scope, receive, send)
-            return
-        detail = (
-            "over TCP this version answers /healthz, /readyz and /metrics only; everything else is on the control "
-            "socket, relay.sock beside the spool, which the commands use: try relay queue list"
-        )
-        await answer(scope, send, 403, detail)
 
 
 class Busy:

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 
 from relay.api.connection import Connection
 from relay.api.gate import Gate, connections_at_most
-from relay.api.guards import Bodies, Busy, ControlOnly, Sizes, sizes_of
+from relay.api.guards import Bodies, Busy, Sizes, sizes_of
 from relay.api.sockets import remove_socket
 from relay.compose.senders import House
 from relay.model import Identity
@@ -40,7 +40,7 @@ CONTROL = Bounds(connections=100, requests=50, held=64 << 20)
 _USUAL = sizes_of(lambda: House(hostname="localhost", fallback=Identity(address="")))
 
 
-def _configured(app: ASGIApp, bounds: Bounds, sizes: Sizes) -> uvicorn.Config:
+def configured(app: ASGIApp, bounds: Bounds, sizes: Sizes) -> uvicorn.Config:
     config = uvicorn.Config(
         Busy(Bodies(app, sizes, bounds.held), bounds.requests),
         http=Connection,
@@ -95,11 +95,12 @@ class _Server(uvicorn.Server):
 
 
 class HttpServer:
-    """The application on up to two sockets, which it owns from here on. `sizes`: of the bodies it takes."""
+    """`outside` on TCP and `inside` on the control socket, which it owns from here on. `sizes`: of bodies it takes."""
 
     def __init__(
         self,
-        app: ASGIApp,
+        outside: ASGIApp,
+        inside: ASGIApp,
         *,
         tcp: socket.socket | None,
         control: socket.socket | None,
@@ -107,12 +108,12 @@ class HttpServer:
         bounds: tuple[Bounds, Bounds] = (TCP, CONTROL),
     ) -> None:
         self._control_path = Path(control.getsockname()) if control else None
-        outside, inside = _configured(ControlOnly(app), bounds[0], sizes), _configured(app, bounds[1], sizes)
-        self._server = _Server(outside)
+        first = configured(outside, bounds[0], sizes)
+        self._server = _Server(first)
         if tcp is not None:
-            self._server.add(tcp, outside, bounds[0].connections)
+            self._server.add(tcp, first, bounds[0].connections)
         if control is not None:
-            self._server.add(control, inside, bounds[1].connections)
+            self._server.add(control, configured(inside, bounds[1], sizes), bounds[1].connections)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

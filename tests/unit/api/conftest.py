@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from relay.api.app import create_app
+from relay.api.entrance import doors
 from relay.api.parts import Readiness
 from relay.api.server import HttpServer
 from relay.api.sockets import control_socket, tcp_socket
@@ -69,7 +70,7 @@ async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runn
         readiness=readiness,
         metrics=metrics,
     )
-    server = HttpServer(create_app(served), tcp=tcp, control=control_socket(control))
+    server = HttpServer(*doors(create_app(served), served), tcp=tcp, control=control_socket(control))
     await server.start()
     yield running
     await server.stop()

@@ -25,11 +25,16 @@ async def hello(scope, receive, send):
     await send({"type": "http.response.body", "body": body})
 
 
+async def closed(scope, receive, send):
+    await send({"type": "http.response.start", "status": 403, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
 async def test_stop_frees_port_and_control_socket_and_takes_no_signal(tmp_path):
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     tcp = tcp_socket("127.0.0.1", 0)
     port = tcp.getsockname()[1]
-    server = HttpServer(hello, tcp=tcp, control=control_socket(tmp_path / "s"))
+    server = HttpServer(hello, hello, tcp=tcp, control=control_socket(tmp_path / "s"))
     await server.start()
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
     assert (await request(tmp_path / "s", "/x")).body == b"/x"
@@ -40,7 +45,7 @@ async def test_stop_frees_port_and_control_socket_and_takes_no_signal(tmp_path):
 
 
 async def test_without_tcp_the_control_socket_serves(tmp_path):
-    server = HttpServer(hello, tcp=None, control=control_socket(tmp_path / "s"))
+    server = HttpServer(hello, hello, tcp=None, control=control_socket(tmp_path / "s"))
     await server.start()
     assert (await request(tmp_path / "s", "/v1/x")).body == b"/v1/x"
     await server.stop()
@@ -54,7 +59,7 @@ async def test_a_request_under_way_is_finished(tmp_path):
         await go.wait()
         await hello(scope, receive, send)
 
-    server = HttpServer(slow, tcp=None, control=control_socket(tmp_path / "s"))
+    server = HttpServer(slow, slow, tcp=None, control=control_socket(tmp_path / "s"))
     await server.start()
     asking = asyncio.create_task(request(tmp_path / "s", "/late"))
     await entered.wait()
@@ -67,7 +72,7 @@ async def test_a_request_under_way_is_finished(tmp_path):
 
 async def test_stop_before_start_does_nothing(tmp_path):
     control = control_socket(tmp_path / "s")
-    await HttpServer(hello, tcp=None, control=control).stop()
+    await HttpServer(hello, hello, tcp=None, control=control).stop()
     control.close()
 
 
@@ -133,13 +138,13 @@ def test_under_uvloop_the_doors_are_told_apart_as_well(tmp_path):
     tcp, control = tcp_socket("127.0.0.1", 0), control_socket(tmp_path / "s")
     port = tcp.getsockname()[1]
 
-    async def both() -> tuple[int, int, int]:
-        server = HttpServer(hello, tcp=tcp, control=control)
+    async def both() -> tuple[int, ...]:
+        server = HttpServer(closed, hello, tcp=tcp, control=control)
         await server.start()
-        answers = [await request(port, "/healthz"), await request(port, "/x"), await request(tmp_path / "s", "/x")]
+        answers = [await request(port, "/x"), await request(tmp_path / "s", "/x")]
         await server.stop()
         return tuple(answer.status for answer in answers)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert runner.run(both()) == (200, 403, 200)
+        assert runner.run(both()) == (403, 200)
     assert not (tmp_path / "s").exists()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from relay.api.app import create_app
+from relay.api.entrance import doors
 from relay.api.parts import Readiness
 from relay.api.server import HttpServer
 from relay.api.sockets import control_socket, tcp_socket
@@ -81,7 +82,7 @@ def served(folder: Path) -> Iterator[Relay]:
     loop, up, leave = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
 
     async def serve() -> None:
-        server = HttpServer(create_app(made), tcp=tcp, control=control)
+        server = HttpServer(*doors(create_app(made), made), tcp=tcp, control=control)
         await server.start()
         up.set()
         await leave.wait()
