@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from relay.api import explain, health, messages, providers, queue, send_email, sending
+from relay.api import explain, health, key, messages, providers, queue, send_email, sending, token, tokens, users
 from relay.api.openapi import describe
 from relay.api.parts import ApiParts
 from relay.api.problem import MEDIA_TYPE, Refusal, problem, shown
@@ -24,7 +24,7 @@ def create_app(parts: ApiParts) -> FastAPI:
     and the door for TCP clients.
     """
     app = FastAPI(title="smtp-relay", version=parts.version, description="Queue and state of one mail relay.")
-    for resource in (sending, send_email, health, messages, queue, explain, providers):
+    for resource in (sending, send_email, health, messages, queue, explain, providers, token, users, tokens, key):
         app.include_router(resource.router(parts))
     describe(app)
     app.exception_handler(Refusal)(_refused)
