@@ -69,6 +69,7 @@ _NOT_HTTP = _Wrong(400, "this is not a request of HTTP/1.1")
 _HEAD_TOO_LARGE = _Wrong(431, f"request line and header may have {MAX_HEAD} bytes in {MAX_FIELDS} fields")
 _MANY = _Wrong(429, f"{MAX_LINE} requests may wait for their turn on a connection; send on when answers came")
 _HOST = _Wrong(400, "a request of HTTP/1.1 has one Host field (RFC 9112 3.2)")
+_NO_PROXY = _Wrong(405, "this is no proxy")
 _SLOW_HEAD = _Wrong(408, f"request line and header must be there within {HEAD:.0f} seconds")
 _SLOW_BODY = _Wrong(408, f"the body stopped for {SILENCE:.0f} seconds, or is slower than {RATE:.0f} bytes a second")
 
@@ -162,13 +163,22 @@ class Connection(HttpToolsProtocol):
             self._refuse(_HEAD_TOO_LARGE)
 
     def _parse(self, data: bytes) -> None:
-        """An offer to speak another protocol is not taken up (RFC 9110 7.8); what follows is HTTP/1.1 still."""
+        """An offer to speak another protocol is not taken up (RFC 9110 7.8): the request is read as if it made none."""
         while data:
             try:
                 self.parser.feed_data(data)
                 return
             except httptools.HttpParserUpgrade as offer:
-                data = data[offer.args[0] :]
+                data = self._without_offer() + data[offer.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)  # the old one takes the body for the other protocol
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+
+    def _without_offer(self) -> bytes:
+        fields = [(name, value) for name, value in self.headers if name not in (b"upgrade", b"connection")]
+        lasting = b"close" not in b",".join(value.lower() for name, value in self.headers if name == b"connection")
+        first = b"%s %s HTTP/%s\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        last = (b"connection", b"keep-alive" if lasting else b"close")
+        return first + b"".join(b"%s: %s\r\n" % field for field in (*fields, last)) + b"\r\n"
 
     def _throw_away(self, size: int) -> None:
         self._rest += size
@@ -201,6 +211,10 @@ class Connection(HttpToolsProtocol):
             raise _HEAD_TOO_LARGE
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise _NO_PROXY
+            return
         hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts > 1 or (not hosts and self.parser.get_http_version() != "1.0"):
             raise _HOST
@@ -222,6 +236,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._dry = 0
+        if self.parser.should_upgrade():
+            return
         self._enter(_Stage.IDLE, KEPT)
         super().on_message_complete()
 
