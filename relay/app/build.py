@@ -5,6 +5,8 @@ Called by `relay run` at start, by `process` at reload, by `offline`. Pure: buil
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from relay.app.plan import LogStyle, Plan
 from relay.config import build
 from relay.config.load import Loaded
@@ -13,8 +15,10 @@ from relay.config.schema import Listener as ListenerConfig
 from relay.delivery.circuit import CircuitPolicy
 from relay.delivery.policy import BouncePolicy, DeliveryPolicy, Uncertain
 from relay.delivery.retry import NEVER, RetryPolicy
-from relay.listener.settings import Settings, User
+from relay.listener.settings import Settings
+from relay.model import Identity, Scope
 from relay.spool.limits import SpoolLimits
+from relay.store.users import FileUser, Secret
 
 LOW_DISK = 512 * 1024 * 1024
 
@@ -35,7 +39,30 @@ def plan(loaded: Loaded) -> Plan:
         control=config.control_path,
         shutdown_timeout=config.shutdown_timeout,
         log=LogStyle(level=config.log.level, format=config.log.format, redact=config.log.redact),
+        key=config.key_path,
+        allow_private=config.http.allow_private_providers if config.http else False,
+        sender=Identity(address=config.sender.address or "", name=config.sender.name or ""),
+        identities=identities(config),
+        users=users(config),
     )
+
+
+def users(config: Config) -> tuple[FileUser, ...]:
+    return tuple(
+        FileUser(
+            name=given.name,
+            secret=Secret(clear=given.secret, hash=given.argon2.get_secret_value() if given.argon2 else ""),
+            scopes=frozenset(map(Scope, given.scopes)),
+        )
+        for given in config.users
+    )
+
+
+def identities(config: Config) -> dict[str, Identity]:
+    return {
+        name: Identity(address=given.address, name=given.name or "", reply_to=given.reply_to or "")
+        for name, given in config.identities.items()
+    }
 
 
 def delivery_policy(config: Config) -> DeliveryPolicy:
@@ -56,15 +83,13 @@ def delivery_policy(config: Config) -> DeliveryPolicy:
 
 
 def listener_settings(config: Config) -> tuple[Settings, ...]:
-    wanted = header_names(config)
-    users = tuple(
-        User(name=user.name, password=user.secret, hash=user.argon2.get_secret_value() if user.argon2 else "")
-        for user in config.users
-    )
-    return tuple(_settings(listener, config, users, wanted) for listener in config.listeners)
+    wanted, named = header_names(config), identities(config)
+    return tuple(_settings(listener, config, wanted, named) for listener in config.listeners)
 
 
-def _settings(listener: ListenerConfig, config: Config, users: tuple[User, ...], wanted: frozenset[str]) -> Settings:
+def _settings(
+    listener: ListenerConfig, config: Config, wanted: frozenset[str], named: Mapping[str, Identity]
+) -> Settings:
     return Settings(
         name=listener.name,
         address=str(listener.listen),
@@ -74,7 +99,6 @@ def _settings(listener: ListenerConfig, config: Config, users: tuple[User, ...],
         certfile=str(listener.cert or ""),
         keyfile=str(listener.key or ""),
         auth=listener.auth,
-        users=users,
         max_message_size=listener.max_message_size,
         max_recipients=listener.max_recipients,
         max_connections=listener.max_connections,
@@ -82,6 +106,8 @@ def _settings(listener: ListenerConfig, config: Config, users: tuple[User, ...],
         line_endings=listener.line_endings,
         wanted=wanted,
         give_up_after=config.retry.give_up_after,
+        identities=named,
+        identity=listener.identity or "",
     )
 
 

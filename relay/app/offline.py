@@ -1,6 +1,7 @@
-"""The queue of a relay that does not run.
+"""The API of a relay that does not run, over its spool.
 
-Called by the command line. It holds the spool's lock while it is open; it starts nothing and sends nothing.
+Called by the command line. It holds the spool's lock while it is open; it serves no socket and delivers nothing but
+the mail by which a person tests a provider.
 """
 
 from __future__ import annotations
@@ -10,35 +11,39 @@ import time
 from collections.abc import AsyncIterator
 from random import Random
 
-from relay.app.build import delivery_policy, spool_limits
+from starlette.types import ASGIApp
+
+from relay.api.app import create_app
+from relay.api.entrance import doors
+from relay.api.parts import Readiness
+from relay.app.build import plan
+from relay.app.core import Core
 from relay.app.plan import CannotStart
-from relay.config import build
-from relay.config.schema import Config
+from relay.config.load import Loaded
 from relay.db.errors import SpoolError
-from relay.delivery.dispatcher import Dispatcher
 from relay.events import nobody
-from relay.ports import Desk, Explain
-from relay.spool.sqlite import SqliteSpool
 
 
 @contextlib.asynccontextmanager
-async def offline_desk(config: Config) -> AsyncIterator[tuple[Desk, Explain]]:
-    """The queue and what may be asked of it. Raises CannotStart."""
-    providers = build.providers(config)
-    dispatcher = Dispatcher(
-        providers,
-        build.routes(config),
-        delivery_policy(config),
-        rng=Random(),  # nosec B311 - jitter and shares, no secret
-        observe=nobody,
-        capture=not providers,
-    )
+async def offline_api(loaded: Loaded) -> AsyncIterator[ASGIApp]:
+    """The application as the control socket serves it. Raises CannotStart."""
+    rng = Random()  # nosec B311 - jitter and shares, no secret
     try:
-        spool = await SqliteSpool.open(config.spool.path, dispatcher.place, spool_limits(config), observe=nobody)
+        core = await Core.open(plan(loaded), rng=rng, observe=nobody)
     except SpoolError as error:
         raise CannotStart(str(error)) from error
     try:
-        dispatcher.load(await spool.usage(time.time()))
-        yield spool, dispatcher
+        parts = core.parts(readiness=_readiness, metrics=_metrics)
+        _, control = doors(create_app(parts), parts)
+        yield control
     finally:
-        await spool.close()
+        await core.maintain(time.time())
+        await core.close()
+
+
+async def _readiness() -> Readiness:
+    return Readiness(mode="offline", checks={"relay": "does not run: start it with relay run"})
+
+
+async def _metrics() -> bytes:
+    return b""

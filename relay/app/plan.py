@@ -7,20 +7,26 @@ of the configuration's own machinery, which is gone when the relay runs.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from relay.config.listen import ListenAddress
 from relay.delivery.policy import DeliveryPolicy
 from relay.listener.settings import Settings
-from relay.model import Provider, Route
+from relay.model import Identity, Provider, Route
 from relay.spool.limits import SpoolLimits
+from relay.store.users import FileUser
 
 
 class CannotStart(Exception):
-    """The relay cannot start as planned. The text is one sentence with cause and fix."""
+    """The relay cannot start as planned. The text is one sentence with cause and fix. `code`: the exit code."""
+
+    def __init__(self, sentence: str, code: int = 1) -> None:
+        super().__init__(sentence)
+        self.code = code
 
 
 class LogStyle(Struct, frozen=True, kw_only=True):
@@ -30,7 +36,11 @@ class LogStyle(Struct, frozen=True, kw_only=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """`source`: the file it was read from, None: the built-in defaults. `http` None: none. Times in seconds."""
+    """`source`: the file it was read from, None: the built-in defaults. `http` None: none. Times in seconds.
+
+    `key`: the file with the encryption key. `allow_private`: providers made over HTTP may be in private networks.
+    `sender`: of composed mail; what is empty in it comes from the default provider.
+    """
 
     source: Path | None
     warnings: tuple[str, ...] = ()
@@ -45,9 +55,14 @@ class Plan(Struct, frozen=True, kw_only=True):
     control: Path
     shutdown_timeout: float
     log: LogStyle
+    key: Path
+    allow_private: bool = False
+    sender: Identity = Identity(address="")
+    identities: Mapping[str, Identity] = field(default_factory=dict)
+    users: tuple[FileUser, ...] = ()
 
 
-_FIXED = ("hostname", "spool", "http", "control")
+_FIXED = ("hostname", "spool", "http", "control", "key", "allow_private")
 
 
 def restart_needed(old: Plan, new: Plan) -> tuple[str, ...]:

@@ -129,7 +129,7 @@ async def _reload(source: Path | None, relay: Relay) -> None:
         return
     try:
         await relay.reload(read)
-    except ListenerError as error:
+    except (ListenerError, SpoolError) as error:
         relay.observe(ConfigurationReloaded(errors=(str(error),)))
 
 

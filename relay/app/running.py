@@ -8,28 +8,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any
 
 from relay import __version__
 from relay.api.door import Door
-from relay.api.parts import ApiParts, Readiness
+from relay.api.parts import Readiness
 from relay.api.sockets import control_socket, tcp_socket
+from relay.app.core import Core
+from relay.app.listening import Listeners
 from relay.app.plan import Plan, restart_needed, without_restart
 from relay.app.upkeep import Upkeep
 from relay.app.uptime import Uptime
-from relay.delivery.dispatcher import Dispatcher
 from relay.events import ConfigurationReloaded, Event
 from relay.listener.admission import Room
-from relay.listener.server import Listener
 from relay.listener.service import Ports
-from relay.listener.settings import ListenerError
-from relay.model import Provider
 from relay.observe.log import Log, LogObserver, configure
 from relay.observe.metrics import Metrics, ProviderSnapshot, Snapshot
-from relay.spool.sqlite import SqliteSpool
-from relay.upstream.smtp import SmtpTransport
 from relay.worker import Delivery, Worker
 
 
@@ -49,8 +45,6 @@ class Relay:
         self._give_up = failed
         self._rng = Random()  # nosec B311 - jitter and shares, no secret
         self._uptime = Uptime()
-        self._providers: Mapping[str, Provider] = {}
-        self._listeners: dict[str, Listener] = {}
         self._room = Room()
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = contextlib.AsyncExitStack()
@@ -59,8 +53,8 @@ class Relay:
 
     @property
     def capturing(self) -> bool:
-        """No provider exists: mail is accepted and kept, and goes nowhere."""
-        return not self._providers
+        """No provider exists nor did: mail is accepted and kept, and goes nowhere."""
+        return self._core.capturing
 
     def observe(self, event: Event) -> None:
         self._log_observer(event)
@@ -79,22 +73,13 @@ class Relay:
     async def _start(self) -> None:
         plan = self.plan
         self._warn()
-        self._providers = {provider.name: provider for provider in plan.providers}
-        self._dispatcher = Dispatcher(
-            self._providers.values(),
-            plan.routes,
-            plan.delivery,
-            rng=self._rng,
-            observe=self.observe,
-            capture=self.capturing,
-        )
-        self._spool = await SqliteSpool.open(plan.spool, self._dispatcher.place, plan.limits, observe=self.observe)
-        self._closing.push_async_callback(self._spool.close)
-        self._dispatcher.load(await self._spool.usage(time.time()))
-        self._transport = SmtpTransport(plan.hostname)
-        self._closing.push_async_callback(self._transport.close)
+        self._core = await Core.open(plan, rng=self._rng, observe=self.observe)
+        self._closing.push_async_callback(self._core.close)
+        self._core.managed.check(plan)
+        self._listeners = Listeners(self._ports())
         door = self._door()
-        await self._serve_smtp()
+        self._closing.push_async_callback(self._stop_listening)
+        await self._listeners.start(plan.listeners)
         self._deliver()
         await door.start()
 
@@ -106,27 +91,15 @@ class Relay:
         """Before mail is served, so that a port in use is found at once; it is opened after it."""
         http = self.plan.http
         tcp = tcp_socket(http.host, http.port) if http else None
-        parts = ApiParts(
-            desk=self._spool,
-            explain=self._dispatcher,
-            readiness=self.readiness,
-            metrics=self.metrics,
-            providers=lambda: self._providers.keys(),
-            clock=time.time,
-            version=__version__,
-        )
+        parts = self._core.parts(readiness=self.readiness, metrics=self.metrics)
         door = Door(parts, tcp=tcp, control=control_socket(self.plan.control), failed=self._no_http)
         self._closing.push_async_callback(door.stop)
         return door
 
-    async def _serve_smtp(self) -> None:
-        self._closing.push_async_callback(self._stop_listening)
-        for settings in self.plan.listeners:
-            await self._listen(Listener(settings, self._ports()))
-
     def _ports(self) -> Ports:
         return Ports(
-            intake=self._spool,
+            intake=self._core.spool,
+            accounts=self._core.managed.accounts,
             observe=self.observe,
             clock=time.time,
             monotonic=time.monotonic,
@@ -134,28 +107,25 @@ class Relay:
             room=self._room,
         )
 
-    async def _listen(self, listener: Listener) -> None:
-        await listener.start()
-        self._listeners[listener.settings.name] = listener
-
     def _deliver(self) -> None:
+        core = self._core
         parts = Delivery(
-            work=self._spool,
-            budget=self._spool,
-            transport=self._transport,
-            dispatcher=self._dispatcher,
-            providers=lambda: self._providers,
-            new_id=self._spool.new_id,
+            work=core.spool,
+            budget=core.spool,
+            transport=core.transport,
+            dispatcher=core.dispatcher,
+            providers=lambda: core.providers,
+            new_id=core.spool.new_id,
             clock=time.time,
             uptime=self._uptime,
             rng=self._rng,
-            observe=self.observe,
+            observe=core.observe,
         )
         upkeep = Upkeep(
-            dispatcher=self._dispatcher,
-            transport=self._transport,
-            maintain=self._spool.maintain,
-            recovered=self._spool.wake,
+            dispatcher=core.dispatcher,
+            checks=core.checks,
+            registry=core.managed.registry,
+            maintain=core.maintain,
             clock=time.time,
             failed=self.report,
         )
@@ -187,7 +157,7 @@ class Relay:
     # While it runs.
 
     async def readiness(self) -> Readiness:
-        stats = await self._spool.stats()
+        stats = await self._core.spool.stats()
         checks = {
             "spool": "ok" if stats.healthy else stats.detail,
             "listeners": "ok" if self._listeners else "none listens",
@@ -195,8 +165,8 @@ class Relay:
         return Readiness(mode="capture" if self.capturing else "relay", checks=checks)
 
     async def metrics(self) -> bytes:
-        now, stats = time.time(), await self._spool.stats()
-        connections = self._transport.connections()
+        now, stats = time.time(), await self._core.spool.stats()
+        connections = self._core.transport.connections()
         providers = tuple(
             ProviderSnapshot(
                 name=status.name,
@@ -205,7 +175,7 @@ class Relay:
                 remaining=status.quota,
                 connections=connections.get(status.name, 0),
             )
-            for status in self._dispatcher.statuses(now)
+            for status in self._core.dispatcher.statuses(now)
         )
         oldest = max(0.0, now - stats.oldest) if stats.oldest is not None else 0.0
         return self._metrics.render(
@@ -215,68 +185,18 @@ class Relay:
     # Reload.
 
     async def reload(self, wanted: Plan) -> None:
-        """Put a plan in force, all of it but what needs a restart. ListenerError keeps the old one."""
+        """Put a plan in force, all of it but what needs a restart. ListenerError or SpoolError keep the old one."""
         restart = restart_needed(self.plan, wanted)
         plan = without_restart(self.plan, wanted)
-        await self._relisten(plan)
-        self._providers = {provider.name: provider for provider in plan.providers}
-        self._dispatcher.replace(
-            self._providers.values(), plan.routes, plan.delivery, now=time.time(), capture=self.capturing
-        )
-        self._spool.limits = plan.limits
+        self._core.managed.check(plan)
+        await self._listeners.replace(plan.listeners, plan.shutdown_timeout, self._run)
+        await self._core.adopt(plan)
         if plan.log != self.plan.log:
             self._log = configured(plan)
             self._log_observer = LogObserver(self._log)
         self.plan = plan
-        await self._transport.replace(tuple(self._providers.values()))
-        self._spool.wake()
         self.observe(ConfigurationReloaded(restart=restart))
         self._warn()
-
-    async def _relisten(self, plan: Plan) -> None:
-        """If a new listener cannot start, those of before are as they were. One at the same address is the same one."""
-        wanted = plan.listeners
-        before = {listener.settings.address: listener for listener in self._listeners.values()}
-        kept = {s.address: before.pop(s.address) for s in wanted if s.address in before}
-        fresh = [Listener(settings, self._ports()) for settings in wanted if settings.address not in kept]
-        old = [(listener, listener.settings) for listener in kept.values()]
-        try:
-            for settings in wanted:
-                if settings.address in kept:
-                    kept[settings.address].reconfigure(settings)
-            await self._replace(tuple(before.values()), fresh)
-        except ListenerError:
-            for listener, settings in old:
-                listener.reconfigure(settings)
-            raise
-        self._listeners = {listener.settings.name: listener for listener in (*kept.values(), *fresh)}
-        for listener in before.values():
-            self._run(listener.stop(plan.shutdown_timeout), f"closing {listener.settings.name}")
-
-    async def _replace(self, gone: Sequence[Listener], fresh: Sequence[Listener]) -> None:
-        """Start `fresh`. Should an address overlap one of `gone` (0.0.0.0 after 127.0.0.1), those make way."""
-        try:
-            await self._start_all(fresh)
-        except ListenerError:
-            for listener in gone:
-                await listener.close()
-            try:
-                await self._start_all(fresh)
-            except ListenerError:
-                for listener in gone:
-                    await listener.open()
-                raise
-
-    async def _start_all(self, fresh: Sequence[Listener]) -> None:
-        started: list[Listener] = []
-        try:
-            for listener in fresh:
-                await listener.start()
-                started.append(listener)
-        except ListenerError:
-            for listener in started:
-                await listener.stop(0)
-            raise
 
     # Stop.
 
@@ -293,5 +213,4 @@ class Relay:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _stop_listening(self) -> None:
-        listeners, self._listeners = self._listeners, {}
-        await asyncio.gather(*(one.stop(self.plan.shutdown_timeout) for one in listeners.values()))
+        await self._listeners.stop(self.plan.shutdown_timeout)

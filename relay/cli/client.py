@@ -1,4 +1,4 @@
-"""The relay that a command speaks to: a running one over HTTP, or with none running the spool itself.
+"""The relay that a command speaks to: a running one over HTTP, or with none running its API over the spool itself.
 
 Called by the commands. Both ways give the same JSON shapes and the same failures. It never opens the spool of a running
 relay: that one holds the lock.
@@ -9,37 +9,17 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from relay.cli.options import Failure, Options
 
-if TYPE_CHECKING:
-    from relay.config.schema import Config
-    from relay.ports import Desk, Explain
-
 TIMEOUT = 60.0  # seconds; an act on a million messages takes a while
 JSON = dict[str, Any]
 _START = "start one with relay run, or name its configuration with -c"
-
-OpenDesk = Callable[["Config"], AbstractAsyncContextManager[tuple["Desk", "Explain"]]]
-"""Takes the spool's lock and gives it back; Failure when it cannot."""
-
-
-class Queue(Protocol):
-    """What the queue commands ask for."""
-
-    def list(self, where: Mapping[str, Any], *, limit: int, after: str) -> JSON: ...
-
-    def show(self, message: str) -> JSON: ...
-
-    def act(self, action: str, where: Mapping[str, Any], *, provider: str, dry_run: bool) -> JSON: ...
-
-    def stats(self) -> JSON: ...
 
 
 class NotRunning(Failure):
@@ -57,17 +37,19 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-class Remote:
-    """A running relay, over one kept connection. `name` is what failures call it; `base` is None on this machine."""
+class Relay(ABC):
+    """A relay's HTTP API. `exchange` is how it is reached; the rest is what is asked for most."""
 
-    def __init__(
-        self, connection: http.client.HTTPConnection, name: str, base: str | None = None, token: str | None = None
-    ) -> None:
-        self._connection = connection
-        self._name = name
-        self._hint = "correct --url, or start it" if base is not None else _START
-        self._base = base or ""
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+    @abstractmethod
+    def exchange(self, target: str, order: JSON | None = None, method: str = "") -> tuple[int, JSON]:
+        """Status and JSON, whatever the status. `method`: GET without an order, POST with one, unless it is given."""
+
+    def ask(self, target: str, order: JSON | None = None, method: str = "") -> JSON:
+        """The answer, {} for none. Raises Failure for a refusal."""
+        status, content = self.exchange(target, order, method)
+        if status >= 400:
+            raise refusal(status, content)
+        return content
 
     def list(self, where: Mapping[str, Any], *, limit: int, after: str) -> JSON:
         asked = {**where, "limit": limit, **({"after": after} if after else {})}
@@ -86,21 +68,31 @@ class Remote:
     def explain(self, question: Mapping[str, Any]) -> JSON:
         return self.ask(f"/v1/explain?{urlencode(question)}")
 
-    def ask(self, target: str, order: JSON | None = None) -> JSON:
-        """The answer. Raises Failure for a refusal."""
-        status, content = self.exchange(target, order)
-        if status >= 400:
-            raise refusal(status, content)
-        return content
 
-    def exchange(self, target: str, order: JSON | None = None) -> tuple[int, JSON]:
-        """Status and JSON, whatever the status. Raises NotRunning or Failure when there is no answer."""
+class Remote(Relay):
+    """A running relay, over one kept connection. `name` is what failures call it; `base` is None on this machine.
+
+    `headers`: that every request has.
+    """
+
+    def __init__(
+        self, connection: http.client.HTTPConnection, name: str, base: str | None = None, token: str | None = None
+    ) -> None:
+        self._connection = connection
+        self._name = name
+        self._hint = "correct --url, or start it" if base is not None else _START
+        self._base = base or ""
+        self.headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    def exchange(self, target: str, order: JSON | None = None, method: str = "") -> tuple[int, JSON]:
+        """As Relay's. Raises NotRunning or Failure when there is no answer."""
         body = None if order is None else json.dumps(order)
-        headers = self._headers | ({"Content-Type": "application/json"} if body else {})
+        headers = self.headers | ({"Content-Type": "application/json"} if body else {})
         try:
-            self._connection.request("GET" if body is None else "POST", self._base + target, body, headers)
+            method = method or ("GET" if body is None else "POST")
+            self._connection.request(method, self._base + target, body, headers)
             answer = self._connection.getresponse()
-            return answer.status, _object(answer.read())
+            return answer.status, decoded(answer.read())
         except (FileNotFoundError, ConnectionRefusedError):
             raise NotRunning(f"no relay answers on {self._name}: {self._hint}") from None
         except PermissionError:
@@ -112,11 +104,14 @@ class Remote:
             raise Failure(f"no answer from {self._name}: {reason}; see the relay's log") from None
 
 
-def _object(content: bytes) -> JSON:
-    decoded = json.loads(content)
-    if not isinstance(decoded, dict):
+def decoded(content: bytes) -> JSON:
+    """An object; a list is `{"data": […]}`, nothing is {}. Raises ValueError for what is no JSON."""
+    found = json.loads(content) if content else {}
+    if isinstance(found, list):
+        return {"data": found}
+    if not isinstance(found, dict):
         raise ValueError("not an object")
-    return decoded
+    return found
 
 
 def refusal(status: int, problem: Mapping[str, Any]) -> Failure:
@@ -129,48 +124,6 @@ def refusal(status: int, problem: Mapping[str, Any]) -> Failure:
 def _field(loc: Sequence[object]) -> str:
     """The name of what is wrong, not its place in a list."""
     return str(next((part for part in reversed(loc) if isinstance(part, str)), loc[-1]))
-
-
-class Offline:
-    """The spool of a relay that does not run. Each operation takes its lock and lets it go."""
-
-    def __init__(self, config: Config, open_desk: OpenDesk) -> None:
-        self._config = config
-        self._open_desk = open_desk
-
-    def list(self, where: Mapping[str, Any], *, limit: int, after: str) -> JSON:
-        return self._run(lambda operations: operations.list(where, limit=limit, after=after))
-
-    def show(self, message: str) -> JSON:
-        return self._run(lambda operations: operations.show(message))
-
-    def act(self, action: str, where: Mapping[str, Any], *, provider: str, dry_run: bool) -> JSON:
-        return self._run(lambda operations: operations.act(action, where, provider=provider, dry_run=dry_run))
-
-    def stats(self) -> JSON:
-        return self._run(lambda operations: operations.stats())
-
-    def _run(self, work: Callable[[Any], Coroutine[Any, Any, JSON]]) -> JSON:
-        import asyncio
-
-        from relay.api.operations.queue import Operations
-        from relay.api.problem import Refusal
-        from relay.db.errors import StorageFailed, StorageFull
-
-        names = [provider.name for provider in self._config.providers]
-
-        async def inside() -> JSON:
-            async with self._open_desk(self._config) as (desk, explain):
-                made = Operations(desk=desk, explanations=explain, providers=lambda: names, clock=time.time)
-                return await work(made)
-
-        try:
-            return asyncio.run(inside())
-        except Refusal as refused:
-            errors = [{"loc": [loc], "msg": msg} for loc, msg in refused.errors]
-            raise refusal(refused.status, {"detail": refused.detail, "errors": errors}) from None
-        except (StorageFailed, StorageFull) as failed:
-            raise Failure(str(failed)) from None
 
 
 def _another(url: str) -> tuple[http.client.HTTPConnection, str]:
@@ -199,32 +152,28 @@ def running(options: Options) -> Remote:
     return relay
 
 
-def queue(options: Options) -> Queue:
-    """The running relay or, with none running, its spool."""
-    relay = running(options)
+def relay(options: Options, *, existing: bool = False) -> Relay:
+    """The running relay or, with none running, its API over its spool, which is locked until the command ends.
+
+    `existing`: there must be a spool; otherwise an empty one is made.
+    """
+    there = running(options)
     if options.url:
-        return relay
+        return there
     try:
-        relay.exchange("/healthz")
+        there.exchange("/healthz")
     except NotRunning:
-        return _offline(options)
-    return relay
+        return _offline(options, existing)
+    return there
 
 
-def _offline(options: Options) -> Offline:
-    config = options.load().config
-    if not config.spool.path.exists():
-        raise Failure(f"no relay runs and there is no spool {config.spool.path}: {_START}")
-    return Offline(config, _open_spool)
+def _offline(options: Options, existing: bool) -> Relay:
+    from relay.cli.local import Local
 
-
-@asynccontextmanager
-async def _open_spool(config: Config) -> AsyncIterator[tuple[Desk, Explain]]:
-    from relay.app.offline import offline_desk
-    from relay.app.plan import CannotStart
-
-    try:
-        async with offline_desk(config) as opened:
-            yield opened
-    except CannotStart as error:
-        raise Failure(str(error)) from None
+    loaded = options.load()
+    spool = loaded.config.spool.path
+    if existing and not spool.exists():
+        raise Failure(f"no relay runs and there is no spool {spool}: {_START}")
+    local = Local(loaded)
+    options.closing.callback(local.close)
+    return local

@@ -46,7 +46,7 @@ def _filter(id: str, sender: str, to: str, provider: str, state: list[str] | Non
     return {name: value for name, value in given.items() if value}
 
 
-def _pages(queue: client.Queue, where: dict[str, Any], limit: int) -> Iterator[list[dict[str, Any]]]:
+def _pages(queue: client.Relay, where: dict[str, Any], limit: int) -> Iterator[list[dict[str, Any]]]:
     after, left = "", limit or None
     while left is None or left > 0:
         page = queue.list(where, limit=PAGE if left is None else min(PAGE, left), after=after)
@@ -77,7 +77,7 @@ def list_(
       relay queue list --from '*@billing.example.com' --older 10m
     """
     options: Options = context.obj
-    queue = client.queue(options)
+    queue = client.relay(options, existing=True)
     wanted = [_filter(one, sender, to, provider, state, older) for one in id or [""]]
     pages = (page for where in wanted for page in _pages(queue, where, limit))
     if options.json:
@@ -102,7 +102,7 @@ def show(context: typer.Context, id: Annotated[str, typer.Argument(help="the mes
       relay queue show 0d8k2v5m7q3xt
     """
     options: Options = context.obj
-    message = client.queue(options).show(id)
+    message = client.relay(options, existing=True).show(id)
     if options.json:
         document(message)
         return
@@ -132,7 +132,7 @@ def stats(context: typer.Context) -> None:
       relay queue stats --json
     """
     options: Options = context.obj
-    found = client.queue(options).stats()
+    found = client.relay(options, existing=True).stats()
     if options.json:
         document(found)
         return
@@ -142,7 +142,7 @@ def stats(context: typer.Context) -> None:
 
 def _order(options: Options, action: str, ids: list[str], where: dict[str, Any], provider: str, dry_run: bool) -> None:
     """Act on each id, or on all that the filter matches; say what became of each."""
-    queue = client.queue(options)
+    queue = client.relay(options, existing=True)
     changed: list[str] = []
     skipped: dict[str, str] = {}
     for one in ids or [""]:

@@ -1,4 +1,4 @@
-"""The spool itself, when no relay runs, through the same operations."""
+"""The API of a relay that does not run, called in this process."""
 
 from __future__ import annotations
 
@@ -6,27 +6,38 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from relay.cli.client import Offline, refusal
+from relay.api.app import create_app
+from relay.api.callers import CONTROL
+from relay.app.plan import CannotStart
+from relay.cli.client import refusal
+from relay.cli.local import Local
 from relay.cli.options import Failure
 from relay.config.load import load
 from relay.model import State
 from tests.desk import FakeDesk, FakeExplain, message
+from tests.parts import parts
 
 
 @pytest.fixture
 def offline(folder):
     desk = FakeDesk([message("0a"), message("0b", State.HELD)])
+    app = create_app(parts(desk=desk, explain=FakeExplain({"default:7": "no relay runs"})))
     opened: list[str] = []
 
+    async def trusted(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "caller": CONTROL}, receive, send)
+
     @asynccontextmanager
-    async def open_desk(config) -> AsyncIterator[tuple[FakeDesk, FakeExplain]]:
+    async def open_api(loaded) -> AsyncIterator[ASGIApp]:
         opened.append("open")
-        yield desk, FakeExplain({"default:7": "no relay runs"})
+        yield trusted
         opened.append("closed")
 
-    queue = Offline(load(folder / "relay.yaml", {}).config, open_desk)
-    return queue, desk, opened
+    queue = Local(load(folder / "relay.yaml", {}), open_api)
+    yield queue, desk, opened
+    queue.close()
 
 
 def test_it_gives_what_a_running_relay_gives(offline):
@@ -38,7 +49,7 @@ def test_it_gives_what_a_running_relay_gives(offline):
     assert queue.stats()["states"] == {"queued": 1, "held": 1}
 
 
-def test_it_acts_and_knows_the_providers_of_the_configuration(offline):
+def test_it_acts_and_knows_the_providers(offline):
     queue, desk, _ = offline
     assert queue.act("release", {"id": "0b"}, provider="", dry_run=False)["changed"] == ["0b"]
     assert desk.messages["0b"].state is State.QUEUED
@@ -48,12 +59,27 @@ def test_it_acts_and_knows_the_providers_of_the_configuration(offline):
     assert refused.value.code == 2
 
 
-def test_the_lock_is_let_go_after_each_operation_and_after_a_refusal(offline):
+def test_the_lock_is_taken_once_and_let_go_at_the_end_also_after_a_refusal(offline):
     queue, _, opened = offline
+    assert opened == []
     queue.stats()
+    with pytest.raises(Failure, match="there is no message '0 z'"):
+        queue.show("0 z")
+    assert opened == ["open"]
+    queue.close()
     assert opened == ["open", "closed"]
-    with pytest.raises(Failure, match="there is no message '0z'"):
-        queue.show("0z")
+
+
+def test_a_spool_that_cannot_be_had_is_a_sentence(folder):
+    @asynccontextmanager
+    async def open_api(loaded) -> AsyncIterator[ASGIApp]:
+        raise CannotStart("another relay has it: stop that")
+        yield
+
+    local = Local(load(folder / "relay.yaml", {}), open_api)
+    with pytest.raises(Failure, match="another relay has it"):
+        local.stats()
+    local.close()
 
 
 @pytest.mark.parametrize(("status", "code"), [(400, 2), (403, 1), (404, 1), (409, 1), (422, 2), (500, 1)])

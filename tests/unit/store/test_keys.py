@@ -47,7 +47,10 @@ def test_blank_lines_and_carriage_returns_are_no_keys(path: Path) -> None:
     assert keys.read(path) == (key,)
 
 
-@pytest.mark.parametrize("bad", [b"secret-that-is-no-key", b"A" * 44, b"\xff\x00" * 22, keys.fresh()[:-1]])
+SHORT = b"c2VjcmV0IGtleSBvZiB0aGlydHktdHdvIGJ5dGVzLi4"  # a character is missing
+
+
+@pytest.mark.parametrize("bad", [b"secret-that-is-no-key", b"A" * 44, b"\xff\x00" * 22, SHORT])
 def test_H8_a_bad_line_is_named_and_not_shown(path: Path, bad: bytes) -> None:
     put(path, keys.fresh() + b"\n" + bad + b"\n")
     with pytest.raises(SpoolError, match=r"secret\.key:2: not a key.*make a key with") as error:

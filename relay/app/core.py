@@ -1,0 +1,126 @@
+"""What a relay is made of, but for what runs: the spool, the dispatcher, the way out, and what people manage.
+
+Opened by `running`, and by `offline` for commands while none runs. It joins the rooms and decides nothing about mail.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from random import Random
+
+from relay import __version__
+from relay.api.parts import ApiParts, Readiness
+from relay.app.checks import ProviderChecks
+from relay.app.managed import Managed
+from relay.app.plan import Plan
+from relay.compose.senders import House
+from relay.delivery.dispatcher import Dispatcher
+from relay.events import Event, Observer
+from relay.model import Provider
+from relay.spool.sqlite import SqliteSpool
+from relay.upstream.smtp import SmtpTransport
+
+
+class Core:
+    """`plan`: what it runs by now. `providers`: those that exist now, of the file and of the API, by name."""
+
+    def __init__(
+        self, plan: Plan, spool: SqliteSpool, dispatcher: Dispatcher, managed: Managed, observe: Observer
+    ) -> None:
+        self.plan = plan
+        self.spool = spool
+        self.dispatcher = dispatcher
+        self.managed = managed
+        self._observe = observe
+        self.providers: Mapping[str, Provider] = {}
+        self.transport = SmtpTransport(plan.hostname)
+        self.checks = ProviderChecks(
+            transport=self.transport,
+            dispatcher=dispatcher,
+            budget=spool,
+            registry=managed.registry,
+            hostname=plan.hostname,
+            observe=self.observe,
+            recovered=spool.wake,
+        )
+
+    @classmethod
+    async def open(cls, plan: Plan, *, rng: Random, observe: Observer) -> Core:
+        """Raises SpoolError and leaves nothing open."""
+        dispatcher = Dispatcher(plan.providers, plan.routes, plan.delivery, rng=rng, observe=observe)
+        spool = await SqliteSpool.open(plan.spool, dispatcher.place, plan.limits, observe=observe)
+        async with contextlib.AsyncExitStack() as undo:
+            undo.push_async_callback(spool.close)
+            now = time.time()
+            core = cls(plan, spool, dispatcher, await Managed.open(spool, plan, now), observe)
+            await core.apply()
+            undo.pop_all()
+        return core
+
+    @property
+    def capturing(self) -> bool:
+        """No provider exists nor did: mail is accepted and kept, and goes nowhere."""
+        return self.managed.registry.empty()
+
+    def house(self) -> House:
+        return self.managed.house(self.plan)
+
+    async def apply(self) -> None:
+        """What the plan and what people made say now is in force."""
+        plan, now, before = self.plan, time.time(), self.providers
+        self.providers = self.managed.providers()
+        self.dispatcher.replace(self.providers.values(), plan.routes, plan.delivery, now=now, capture=self.capturing)
+        if not before.keys() >= self.providers.keys():  # a new name begins with what is written under it: a rename
+            self.dispatcher.load(
+                [used for used in await self.spool.usage(now) if used.provider in self.providers.keys() - before.keys()]
+            )
+        await self.transport.replace(tuple(self.providers.values()))
+        self.spool.wake()
+
+    async def adopt(self, plan: Plan) -> None:
+        """A reload. Raises SpoolError, and nothing changed."""
+        await self.managed.adopt(plan, time.time())
+        self.plan = plan
+        self.spool.limits = plan.limits
+        await self.apply()
+
+    async def maintain(self, now: float) -> None:
+        """Call every few seconds."""
+        await self.spool.maintain(now)
+        await self.managed.maintain(now)
+
+    def parts(
+        self, *, readiness: Callable[[], Awaitable[Readiness]], metrics: Callable[[], Awaitable[bytes]]
+    ) -> ApiParts:
+        return ApiParts(
+            desk=self.spool,
+            explain=self.dispatcher,
+            intake=self.spool,
+            registry=self.managed.registry,
+            accounts=self.managed.accounts,
+            checks=self.checks,
+            house=self.house,
+            apply=self.apply,
+            observe=self.observe,
+            readiness=readiness,
+            metrics=metrics,
+            providers=lambda: self.providers.keys(),
+            clock=time.time,
+            version=__version__,
+            statuses=lambda: self.dispatcher.statuses(time.time()),
+            source=str(self.plan.source or "the configuration file"),
+            allow_private=self.plan.allow_private,
+        )
+
+    def observe(self, event: Event) -> None:
+        """For whoever tells what happened with providers: they are counted."""
+        self.managed.registry.observe(event)
+        self._observe(event)
+
+    async def close(self) -> None:
+        """What waits is written; nothing is sent any more."""
+        await self.transport.close()
+        await self.managed.close()
+        await self.spool.close()

@@ -1,0 +1,84 @@
+"""What people manage while the relay runs: providers, users and tokens, and what follows from them.
+
+Built by `running` and `offline` over the spool's database. It joins the file with what was made by hand, and tells the
+dispatcher nothing: who builds it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from relay.app.checks import own_sender
+from relay.app.plan import Plan
+from relay.compose.senders import House
+from relay.db.errors import SpoolError
+from relay.model import Identity, Provider, Registered
+from relay.spool.sqlite import SqliteSpool
+from relay.store.accounts import StoredAccounts
+from relay.store.registry import StoredRegistry
+
+
+class Managed:
+    """`registry`, `accounts`: the ports."""
+
+    def __init__(self, registry: StoredRegistry, accounts: StoredAccounts) -> None:
+        self.registry = registry
+        self.accounts = accounts
+
+    @classmethod
+    async def open(cls, spool: SqliteSpool, plan: Plan, now: float) -> Managed:
+        """Raises SpoolError: one sentence, the cause and the fix."""
+        registry = await StoredRegistry.open(
+            spool.database, plan.providers, plan.key, now=now, allow_private=plan.allow_private, keep=plan.limits.keep
+        )
+        return cls(registry, await StoredAccounts.open(spool.database, plan.users))
+
+    def providers(self) -> Mapping[str, Provider]:
+        """By name, as the relay is to work with them now."""
+        return {one.provider.name: one.provider for one in self.registry.providers()}
+
+    def check(self, plan: Plan) -> None:
+        """Whether a plan fits what people made. Raises SpoolError: one sentence, the cause and the fix."""
+        self.registry.check(plan.providers)
+        for settings in plan.listeners:
+            if settings.auth == "required" and not self.accounts.users():
+                raise SpoolError(
+                    f"listener {settings.name!r} has auth: required, but there are no users: add one with "
+                    "relay user add NAME or under users in the configuration, or set auth: none"
+                )
+
+    async def adopt(self, plan: Plan, now: float) -> None:
+        """A reload. Raises SpoolError, and nothing changed."""
+        await self.registry.adopt(plan.providers, now)
+        self.accounts.adopt(plan.users)
+
+    async def maintain(self, now: float) -> None:
+        """Call every few seconds."""
+        await self.registry.maintain(now)
+        await self.accounts.maintain(now)
+
+    async def close(self) -> None:
+        """Write what is kept in memory only."""
+        await self.registry.close()
+
+    def house(self, plan: Plan) -> House:
+        """What composed mail is made with now."""
+        fallback = fallback_sender(self.registry.providers(), plan.hostname)
+        given = plan.sender
+        sender = Identity(address=given.address or fallback.address, name=given.name or fallback.name)
+        return House(
+            hostname=plan.hostname,
+            fallback=fallback,
+            sender=sender if given.address or given.name else None,
+            identities=plan.identities,
+            max_message_size=max((one.max_message_size for one in plan.listeners), default=House.max_message_size),
+            max_recipients=max((one.max_recipients for one in plan.listeners), default=House.max_recipients),
+            give_up_after=plan.delivery.retry.give_up_after,
+        )
+
+
+def fallback_sender(providers: Sequence[Registered], hostname: str) -> Identity:
+    """Of the default provider, which without a choice is the first that mail would go to; else `relay@<hostname>`."""
+    usable = [one for one in providers if one.provider.active]
+    first = min(usable, key=lambda one: (not one.default, one.provider.priority), default=None)
+    return own_sender(first.settings, hostname) if first else Identity(address=f"relay@{hostname}")
