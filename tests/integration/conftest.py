@@ -5,8 +5,8 @@ Everything is on 127.0.0.1, on ports of its own, in folders of its own; each pro
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from certificates import Certificate, issue
 from ledger import Ledger
-from postfix import Postfix
+from postfix import Postfix, serving
 from relay_process import Relay
 from sink import SmtpSink
-from waiting import free_port, needs_root, program
+from waiting import free_port
 
 RELAYS = pytest.StashKey[list[Relay]]()
 
@@ -52,22 +52,12 @@ def relay(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[.
 @pytest.fixture
 def postfix(certificate: Certificate) -> Iterator[Callable[..., Postfix]]:
     """Make and start a Postfix: `postfix(auth=True)` has a user app@relay.test with the password `right`."""
-    needs_root("Postfix starts as root and drops to its own user")
-    for name in ("master", "saslpasswd2"):
-        program(name)
-    made: list[Postfix] = []
+    with contextlib.ExitStack() as running:
 
-    def make(*, auth: bool = False) -> Postfix:
-        # Not pytest's own folder: that one is 0700, and Postfix works as a user of its own.
-        made.append(Postfix(Path(tempfile.mkdtemp(prefix="relay-postfix-")), certificate.pem, auth=auth))
-        if auth:
-            made[-1].set_password("app", "right")
-        made[-1].start()
-        return made[-1]
+        def make(*, auth: bool = False) -> Postfix:
+            return running.enter_context(serving(certificate.pem, auth=auth))
 
-    yield make
-    for one in made:
-        one.remove()
+        yield make
 
 
 @pytest.fixture

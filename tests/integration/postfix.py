@@ -13,10 +13,12 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from waiting import free_port, greets, listening, program, until
+from waiting import free_port, greets, listening, needs_root, program, until
 
 REALM = "relay.test"
 
@@ -248,3 +250,20 @@ def _parse(raw: bytes) -> Delivered:
         received=match[1].decode(),
         content=raw[match.end() :],
     )
+
+
+@contextlib.contextmanager
+def serving(certificate: bytes, *, auth: bool = False) -> Iterator[Postfix]:
+    """A Postfix that runs; with `auth` it has a user app@relay.test with the password `right`."""
+    needs_root("Postfix starts as root and drops to its own user")
+    for name in ("master", "saslpasswd2"):
+        program(name)
+    # Not pytest's own folder: that one is 0700, and Postfix works as a user of its own.
+    one = Postfix(Path(tempfile.mkdtemp(prefix="relay-postfix-")), certificate, auth=auth)
+    try:
+        if auth:
+            one.set_password("app", "right")
+        one.start()
+        yield one
+    finally:
+        one.remove()

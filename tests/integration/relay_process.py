@@ -194,13 +194,13 @@ class Relay:
             response = connection.getresponse()
             return response.status, response.read().decode()
 
-    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a relay command against this relay, not on a terminal."""
+    def cli(self, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a relay command against this relay, not on a terminal; `given` is its standard input."""
         return subprocess.run(
             self.command(*arguments, "-c", str(self.file)),
             cwd=self.folder,
             env=self._environment(),
-            stdin=subprocess.DEVNULL,
+            input=given,
             capture_output=True,
             text=True,
             timeout=30,

@@ -21,6 +21,7 @@ PACKAGES = {
     "curl": "curl",
     "master": "postfix",
     "msmtp": "msmtp",
+    "node": "nodejs",
     "prlimit": "util-linux",
     "promtool": "prometheus",
     "saslpasswd2": "sasl2-bin",
