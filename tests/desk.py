@@ -96,7 +96,14 @@ def matches(view: MessageView, where: Filter) -> bool:
         and (not where.states or view.state in where.states)
         and (where.older is None or view.received_at < where.older)
         and (where.ended or view.state not in ENDED)
+        and (not where.tag or where.tag in (view.labels.tags if view.labels else ()))
+        and (not where.text or where.text.lower() in _seen(view))
     )
+
+
+def _seen(view: MessageView) -> str:
+    tags = view.labels.tags if view.labels else ()
+    return "\n".join((view.id, view.sender, *(r.address for r in view.recipients), *tags)).lower()
 
 
 class FakeExplain:

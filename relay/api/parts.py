@@ -56,4 +56,10 @@ class ApiParts:
 
     @property
     def operations(self) -> Operations:
-        return Operations(desk=self.desk, explanations=self.explain, providers=self.providers, clock=self.clock)
+        return Operations(
+            desk=self.desk,
+            explanations=self.explain,
+            providers=self.providers,
+            observe=self.observe,
+            clock=self.clock,
+        )

@@ -48,6 +48,8 @@ def message_json(view: MessageView, why: Why, now: float, *, timeline: bool = Fa
         "recipients": recipients,
         "size": view.size,
         "source": view.source,
+        "tags": list(view.labels.tags) if view.labels else [],
+        "metadata": dict(view.labels.metadata) if view.labels else {},
         "received_at": moment(view.received_at),
         "ended_at": moment(view.ended_at),
         "expires_at": moment(view.expires_at),
@@ -67,10 +69,14 @@ def _recipient_json(recipient: RecipientView, why: Why, now: float) -> dict[str,
 
 
 def _reason(recipient: RecipientView, why: Why, now: float) -> str:
-    """What keeps it now. What it was put off for counts until it is due; a lane that stands still counts always."""
+    """What keeps it now. What it was put off for counts until it is due; a lane that stands still counts always, but
+    for mail that nobody wants sent yet.
+    """
     own = recipient.reason
     if recipient.state is State.HELD:
         return f"{own or 'held'}; {_BY_HAND}"
+    if recipient.state is State.SCHEDULED and (recipient.due_at or 0.0) > now:
+        return "; ".join(part for part in (own, f"scheduled: it goes at {moment(recipient.due_at)}") if part)
     stuck = why(recipient.lane) if recipient.state in _MOVING and recipient.lane else ""
     if not (stuck and own) or (recipient.due_at or 0.0) <= now or all(part in stuck for part in own.split("; ")):
         return stuck or own

@@ -22,9 +22,9 @@ _NEXT = {
     "inactive": "mail waits until it is activated",
     "suspended": "repair its user name or password; it is probed again",
     "circuit": "it is probed again",
-    "day": "mail goes on when the day is over",
-    "month": "mail goes on when the month is over",
-    "minute": "mail goes on",
+    "day": "goes",
+    "month": "goes",
+    "minute": "goes",
     "throttled": "mail goes on",
     "busy": "mail goes on as soon as a transaction ends",
 }

@@ -18,10 +18,11 @@ MINUTE = 60.0
 
 
 class Blocked(Struct, frozen=True, kw_only=True):
-    """A window (minute | day | month) is used up, until that time."""
+    """A window (minute | day | month) is used up, until that time. `limit`: ours, None: the provider says so itself."""
 
     window: str
     until: float
+    limit: int | None = None
 
 
 class Calendar(Struct, frozen=True, kw_only=True):
@@ -92,7 +93,7 @@ class Meter:
             return None
         refused = self._refused(now)
         spent = [
-            Blocked(window=calendar.window, until=calendar.until)
+            Blocked(window=calendar.window, until=calendar.until, limit=limit)
             for calendar, limit in self._limited(now)
             if self._used.get(calendar.key, 0) >= limit
         ]
@@ -135,7 +136,7 @@ class Meter:
             return None
         # All in flight: nobody knows when one ends; a second is soon enough to look again.
         until = self._recent[0][0] + MINUTE if self._recent else now + 1.0
-        return Blocked(window="minute", until=max(until, now + 0.05))
+        return Blocked(window="minute", until=max(until, now + 0.05), limit=limit)
 
     def _forget(self, now: float) -> None:
         """Drop what is older than a minute. What lies in the future after the clock was set back counts as of now."""

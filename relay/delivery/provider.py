@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from relay.delivery.circuit import CLOSED, Circuit, CircuitPolicy, Suspension, host_scoped
-from relay.delivery.limits import Meter
+from relay.delivery.limits import Blocked, Meter
 from relay.events import CircuitChanged, Observer, ProviderRecovered, ProviderSuspended
-from relay.model import DeliveryOutcome, Fault, Message, Provider, Reply, Verdict
+from relay.model import DeliveryOutcome, Fault, Limits, Message, Provider, Reply, Verdict
 
 DEFAULT_CONNECTIONS = 20
 MOST_IN_FLIGHT = 1000
@@ -109,8 +109,7 @@ class ProviderState:
         blocked = self.meter.blocked(now)
         if blocked is None:
             return None
-        reason = "per_minute limit reached" if blocked.window == "minute" else f"quota of the {blocked.window} used up"
-        return Obstacle(kind=blocked.window, reason=reason, until=blocked.until)
+        return Obstacle(kind=blocked.window, reason=_used_up(blocked, self.provider.limits), until=blocked.until)
 
     def _throttling(self, now: float) -> Obstacle | None:
         if self._paused_until <= now:
@@ -258,6 +257,13 @@ class ProviderState:
         until = circuit.until if circuit.state != CLOSED else 0.0
         event = CircuitChanged(provider=self.provider.name, state=circuit.state, reply=reply, until=until)
         self._observe(event)
+
+
+def _used_up(blocked: Blocked, limits: Limits) -> str:
+    if blocked.limit is None:
+        return f"says that its quota of the {blocked.window} is used up"
+    what = "recipients " if limits.count == "recipients" else ""
+    return f"limit of {blocked.limit} {what}a {blocked.window} reached"
 
 
 def _distinct(outcomes: Sequence[DeliveryOutcome]) -> Sequence[DeliveryOutcome]:

@@ -6,7 +6,7 @@ answer; refusals are `Refusal`. It never touches the spool but through its ports
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
@@ -14,12 +14,18 @@ from typing import Any
 from relay.api.problem import Refusal
 from relay.api.views import acted_json, message_json, page_json, stats_json
 from relay.config.units import seconds
+from relay.events import Changed, Observer
 from relay.model import ENDED, State
 from relay.ports import Clock, Desk, Explain, Filter
 
 ACTIONS = ("retry", "hold", "release", "cancel", "reroute")
 MAX_PAGE = 1000
-_KEYS = frozenset({"id", "from", "to", "provider", "state", "older", "ended"})
+MOST = {"id": 64, "from": 512, "to": 512, "provider": 255, "tag": 255, "search": 255, "older": 32}
+"""Characters of what a filter may be given; what is longer than an address matches none."""
+
+_TEXTS = tuple(key for key in MOST if key != "older")
+_KEYS = frozenset({*MOST, "state", "ended"})
+_TOLD = 10
 
 JSON = dict[str, Any]
 
@@ -31,12 +37,15 @@ class Operations:
     desk: Desk
     explanations: Explain
     providers: Callable[[], Collection[str]]
+    observe: Observer
     clock: Clock
 
     async def list(self, where: Mapping[str, Any], *, limit: int = 100, after: str = "") -> JSON:
         """A page, oldest first. `where`: see `parse_filter`."""
         if not 1 <= limit <= MAX_PAGE:
             raise Refusal(422, f"limit must be 1 to {MAX_PAGE}", [("limit", f"must be 1 to {MAX_PAGE}")])
+        if not _clean(after):
+            raise Refusal(422, "after must be the id that a page ended with", [("after", "must be an id")])
         now = self.clock()
         page = await self.desk.find(parse_filter(where, now), limit=limit, after=after)
         return page_json(page, self._why, now)
@@ -48,18 +57,22 @@ class Operations:
             raise unknown_message(message)
         return message_json(view, self._why, self.clock(), timeline=True)
 
-    async def act(self, action: str, where: Mapping[str, Any], *, provider: str = "", dry_run: bool = False) -> JSON:
-        """Act on all that match; an empty `where` is everything."""
+    async def act(
+        self, action: str, where: Mapping[str, Any], *, who: str, provider: str = "", dry_run: bool = False
+    ) -> JSON:
+        """Act on all that match; an empty `where` is everything. `who`: for the audit log."""
         self._check(action, provider)
         now = self.clock()
         acted = await self.desk.act(action, parse_filter(where, now), now, provider=provider, dry_run=dry_run)
+        if acted.changed and not dry_run:
+            self.observe(Changed(who=who, what=f"queue {action}", target=_told(acted.changed)))
         return acted_json(action, acted, dry_run=dry_run)
 
-    async def act_on(self, message: str, action: str, *, provider: str = "") -> JSON:
+    async def act_on(self, message: str, action: str, *, who: str, provider: str = "", dry_run: bool = False) -> JSON:
         """Act on one message, which must exist (404) and allow it (409)."""
-        result = await self.act(action, {"id": message}, provider=provider)
+        result = await self.act(action, {"id": message}, who=who, provider=provider, dry_run=dry_run)
         if result["changed"]:
-            return {"id": message, "action": action}
+            return {"id": result["changed"][0], "action": action, "dry_run": dry_run}
         view = await self.desk.show(message)
         if view is None:
             raise unknown_message(message)
@@ -97,8 +110,14 @@ def unknown_message(message: str) -> Refusal:
     return Refusal(404, f"there is no message {_shown(message)}, or it was pruned from the history")
 
 
+def _told(changed: Sequence[str]) -> str:
+    """Ids only: what was asked for may be an address, which `log.redact` would have to mask."""
+    more = len(changed) - _TOLD
+    return " ".join(changed[:_TOLD]) + (f" and {more} more" if more > 0 else "")
+
+
 def parse_filter(given: Mapping[str, Any], now: float) -> Filter:
-    """A filter from `id from to provider state older ended`; `state` one or several, `older` a duration like 10m.
+    """A filter from `id from to provider state older ended tag search`; `state` one or several, `older` like 10m.
 
     Ended messages are looked at only when `ended` is true or `state` names an ended one.
     """
@@ -114,6 +133,7 @@ def parse_filter(given: Mapping[str, Any], now: float) -> Filter:
     except ValueError:
         errors.append(("older", "must be a duration such as 30s, 10m, 2h or 5d"))
     errors += [(key, "must be one line of printable text") for key in _TEXTS if not _clean(given.get(key) or "")]
+    errors += [(key, f"may have {most} characters") for key, most in MOST.items() if len(_text(given, key)) > most]
     if errors:
         raise Refusal(422, "the filter cannot be read", errors)
     return Filter(
@@ -124,10 +144,9 @@ def parse_filter(given: Mapping[str, Any], now: float) -> Filter:
         states=states,
         older=older,
         ended=bool(given.get("ended")) or not ENDED.isdisjoint(states),
+        tag=_text(given, "tag"),
+        text=_text(given, "search"),
     )
-
-
-_TEXTS = ("id", "from", "to", "provider")
 
 
 def _text(given: Mapping[str, Any], key: str) -> str:

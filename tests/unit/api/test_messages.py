@@ -115,7 +115,7 @@ async def test_an_ended_message_is_shown_and_is_due_never(api):
 )
 async def test_acting_on_one(api, id, action, state):
     answer = await request(api.control, f"/v1/messages/{id}/{action}", method="POST")
-    assert (answer.status, answer.json) == (200, {"id": id, "action": action})
+    assert (answer.status, answer.json) == (200, {"id": id, "action": action, "dry_run": False})
     assert api.desk.messages[id].state == State(state)
 
 

@@ -331,7 +331,7 @@ class TestPace:
         back = make.provider("primary", limits=Limits(per_minute=2))
         dispatcher.replace([back], (), dispatcher.policy, now=make.now)
 
-        assert "per_minute" in wait(dispatcher, make).reason
+        assert wait(dispatcher, make).reason == "primary: limit of 2 a minute reached"
 
     def test_F9_quotas_are_loaded_at_start(self, make) -> None:
         dispatcher = make.dispatcher(make.provider(limits=Limits(per_minute=2)))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+from msgspec.structs import replace
+
+from relay.delivery.attempt import Send
 from relay.model import Limits, Match, Phase, Rewrite, Route
 
 
@@ -110,3 +113,31 @@ def test_why_without_an_active_provider(make) -> None:
     dispatcher = make.dispatcher(make.provider(active=False))
 
     assert dispatcher.why("default:1", make.now) == "no active provider for this route: add or activate one"
+
+
+def test_a_limit_that_is_used_up_says_how_many_and_when_it_begins_anew(make) -> None:
+    def used_up(**limits) -> str:
+        dispatcher = make.dispatcher(make.provider(limits=Limits(**limits)))
+        for _ in range(5):
+            assert isinstance(dispatcher.choose(make.attempt(), make.now), Send)
+        return dispatcher.why("default:1", make.now)
+
+    assert used_up(per_day=5) == "primary: limit of 5 a day reached; goes at 2027-01-16T00:00:00Z"
+    assert used_up(per_month=5) == "primary: limit of 5 a month reached; goes at 2027-02-01T00:00:00Z"
+    assert (
+        used_up(per_day=5, timezone="Asia/Tokyo") == "primary: limit of 5 a day reached; goes at 2027-01-15T15:00:00Z"
+    )
+    assert used_up(per_day=5, count="recipients") == (
+        "primary: limit of 5 recipients a day reached; goes at 2027-01-16T00:00:00Z"
+    )
+    assert used_up(per_minute=5) == "primary: limit of 5 a minute reached; goes at 2027-01-15T08:00:01Z"
+
+
+def test_a_quota_that_the_provider_keeps_itself_is_told_as_its_word(make) -> None:
+    dispatcher = make.dispatcher(make.provider(limits=Limits(per_day=5)))
+    gone = replace(make.said(450, Phase.MAIL, text="daily quota"), signal="day")
+    dispatcher.learned("primary", [gone], make.now)
+
+    assert dispatcher.why("default:1", make.now) == (
+        "primary: says that its quota of the day is used up; goes at 2027-01-16T00:00:00Z"
+    )
