@@ -34,12 +34,12 @@ def happened(view: MessageView) -> Iterator[TimelineEvent]:
         yield _rewritten(view.received_at, view.identity, "as the identity asks")
     way = _Way()
     outcomes = _outcomes(view)
-    for place, event in enumerate(view.timeline):
+    for place, event in enumerate(_spelled_out(event, view) for event in view.timeline):
         if event.rule is not None:
             now = _Way(event.rule, event.provider, event.rewrite)
             yield from _led(event, way, now)
             way = now
-        yield _spelled_out(event, view)
+        yield event
         yield from outcomes.pop(place, ())
     for left in outcomes.values():
         yield from left
@@ -73,6 +73,10 @@ def _rewritten(at: float, changes: Rewrite, why: str) -> TimelineEvent:
 
 
 def _spelled_out(event: TimelineEvent, view: MessageView) -> TimelineEvent:
+    if event.kind == "attempt" and not event.detail and view.recipients:
+        # It was the end of the message and of its only recipient: it stands there.
+        [one, *_] = view.recipients
+        event = replace(event, recipients=(one.address,), detail=f"accepted: {one.reason}")
     if not is_brief(event.conversation) or not event.recipients:
         return event
     reply = event.detail.partition(": ")[2]

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from relay.delivery.attempt import Park, Tried
 from relay.delivery.ledger import Ledger, Setting, Settled, accepted, addresses, attempt_events, relayed
 from relay.delivery.retry import backoff, deadline
-from relay.model import DeliveryOutcome, Lease, Owed, Settlement, State, TimelineEvent, Verdict
+from relay.model import NO_ROUTE, DeliveryOutcome, Lease, Owed, Settlement, State, TimelineEvent, Verdict
 
 MOST_CRASHES = 3
 
@@ -74,12 +74,27 @@ def _clean(lease: Lease, outcomes: Sequence[DeliveryOutcome]) -> bool:
 
 
 def _delivered(lease: Lease, tried: Tried, now: float) -> Settled:
+    message = lease.entry.message
+    alone = len(message.envelope.recipients) == 1 and not tried.send.failed_over_from
     return Settled(
         settlement=Settlement(
             token=lease.token,
             ended=tuple([accepted(outcome) for outcome in tried.outcomes]),
             usage=(tried.spent,) if tried.spent else (),
-            events=tuple(attempt_events(tried, now)),
+            events=(_plainly(tried, now),) if alone else tuple(attempt_events(tried, now)),
         ),
-        notices=relayed(lease.entry.message, tried.outcomes, now),
+        notices=relayed(message, tried.outcomes, now),
+    )
+
+
+def _plainly(tried: Tried, now: float) -> TimelineEvent:
+    """Of a message that ends with its only recipient: who that is and the reply stand in the record once already."""
+    send = tried.send
+    return TimelineEvent(
+        at=now,
+        kind="attempt",
+        provider=send.provider,
+        conversation=tried.outcomes[0].conversation,
+        rule=NO_ROUTE if send.rule is None else send.rule,
+        rewrite=send.rewrite,
     )

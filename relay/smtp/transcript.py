@@ -21,13 +21,13 @@ FIRST = 3
 REFUSED = 2
 """Recipients beyond those that are shown because they were refused."""
 
-_BRIEF = 60
+_BRIEF = 40
 _OPENING = len("MAIL FROM:<>")
 
 
 @lru_cache(maxsize=512)
 def _said(reply: Reply) -> str:
-    """The replies to MAIL, RCPT and DATA are mostly the same for each message."""
+    """The replies to MAIL and RCPT are mostly the same for each message."""
     return str(reply)[:_BRIEF]
 
 
@@ -35,7 +35,8 @@ def trimmed(lines: Iterable[str]) -> tuple[str, ...]:
     return tuple([line if len(line) <= WIDTH else line[: WIDTH - 1] + "…" for line in islice(lines, LINES)])
 
 
-# One recipient, no rewriting, all accepted: the replies to MAIL, RCPT and DATA ("": BDAT), and MAIL's parameters.
+# One recipient, no rewriting, all accepted: the replies to MAIL and RCPT, the code of that to DATA ("": BDAT), and
+# the parameters of MAIL.
 
 
 def brief(transaction: Transaction) -> tuple[str, ...]:
@@ -49,7 +50,7 @@ def brief(transaction: Transaction) -> tuple[str, ...]:
         return ()
     (_, mail), (_, rcpt), (step, data), *_ = heard
     arguments = transaction.lines[0][_OPENING + len(shipment.sender.encode()) : -2].decode()
-    return _said(mail), _said(rcpt), _said(data) if step is Step.DATA else "", arguments
+    return _said(mail), _said(rcpt), str(data.code) if step is Step.DATA else "", arguments
 
 
 def is_brief(conversation: tuple[str, ...]) -> bool:

@@ -66,6 +66,12 @@ def test_mail_that_goes_the_usual_way() -> None:
     )
 
 
+def test_what_stands_in_the_record_once_is_told_where_it_belongs() -> None:
+    short = TimelineEvent(at=200.0, kind="attempt", provider="primary", conversation=SHORT, rule=NO_ROUTE)
+    shown = view(gone("b@x"), events=(short,))
+    assert list(happened(shown)) == list(happened(view(gone("b@x"), events=(attempt("b@x", conversation=SHORT),))))
+
+
 def test_mail_that_waits_says_in_which_lanes() -> None:
     assert story(view(waiting("b@x"), waiting("c@x"), waiting("d@x", "ab:1"))) == [
         ("accepted", "from smtp internal 10.0.0.5 crm, 4096 bytes, queued in default:7 ab:1")

@@ -12,7 +12,7 @@ from relay.delivery.policy import BouncePolicy, Uncertain
 from relay.delivery.retry import NEVER, RECHECK
 from relay.delivery.router import pinned_lane
 from relay.delivery.settle import crashed, held, settle
-from relay.model import Phase, Recipient, Reservation, Source, Spent, State, Verdict
+from relay.model import NO_ROUTE, Phase, Recipient, Reservation, Rewrite, Source, Spent, State, TimelineEvent, Verdict
 
 HOUR, DAY = 3600.0, 86400.0
 
@@ -53,6 +53,27 @@ class TestDelivered:
         event = only(done.events)
         assert (event.kind, event.provider, event.recipients) == ("attempt", "primary", ("b@o", "c@o"))
         assert event.detail == "accepted: 250 2.0.0 Ok"
+
+    def test_a_message_with_one_recipient_says_nothing_twice(self, make) -> None:
+        said = ("250 2.1.0 Ok", "250 2.1.5 Ok", "354", " SIZE=1000")
+        tried = make.tried(replace(make.took(), conversation=said))
+        event = only(settle(make.lease(), [tried], None, make.setting()).settlement.events)
+        assert event == TimelineEvent(at=make.now, kind="attempt", provider="primary", conversation=said, rule=NO_ROUTE)
+
+    def test_the_way_and_the_conversation_are_told_once(self, make) -> None:
+        rewrite = Rewrite(header_from="x@example.com")
+        said = ("C: MAIL FROM:<a@example.com>", "S: 250 2.1.0 Ok")
+        outcomes = [make.took("b@o"), make.said(550, Phase.RCPT, "c@o"), make.said(450, Phase.RCPT, "d@o")]
+        tried = make.tried(*[replace(outcome, conversation=said) for outcome in outcomes])
+        tried = replace(tried, send=replace(tried.send, rule=2, rewrite=rewrite))
+        lease = make.lease(make.message("b@o", "c@o", "d@o"))
+        events = [e for e in settle(lease, [tried], None, make.setting()).settlement.events if e.kind == "attempt"]
+        assert [(e.rule, e.rewrite, e.conversation) for e in events] == [(2, rewrite, said), *[(None, None, ())] * 2]
+
+        over = replace(tried, send=replace(tried.send, failed_over_from="other", reason="busy"))
+        first, second, *_ = settle(lease, [over], None, make.setting()).settlement.events
+        assert (first.kind, first.rule, first.rewrite, first.conversation) == ("failover", 2, rewrite, ())
+        assert (second.kind, second.rule, second.rewrite, second.conversation) == ("attempt", None, None, said)
 
     def test_usage_goes_with_it(self, make) -> None:
         spent = Spent(reservation=Reservation(id=1, provider="primary", amount=1, at=make.now), taken=1, at=make.now)
