@@ -29,12 +29,13 @@ class _Way(NamedTuple):
 
 def happened(view: MessageView) -> Iterator[TimelineEvent]:
     """accepted, rewritten, then for each attempt routed, rewritten, failover, attempt, outcome; and what else was."""
+    view = replace(view, timeline=tuple(_spelled_out(event, view) for event in view.timeline))
     yield _accepted(view)
     if view.identity is not None:
         yield _rewritten(view.received_at, view.identity, "as the identity asks")
     way = _Way()
     outcomes = _outcomes(view)
-    for place, event in enumerate(_spelled_out(event, view) for event in view.timeline):
+    for place, event in enumerate(view.timeline):
         if event.rule is not None:
             now = _Way(event.rule, event.provider, event.rewrite)
             yield from _led(event, way, now)
