@@ -23,6 +23,8 @@ To = Annotated[str, typer.Option("--to", metavar="GLOB", help="a recipient, such
 At = Annotated[str, typer.Option("--provider", metavar="NAME", help="the provider that was tried last")]
 Target = Annotated[str, typer.Option("--provider", metavar="NAME", help="the provider to send it through")]
 State = Annotated[list[str] | None, typer.Option("--state", help="queued, deferred, held, captured, ...; repeatable")]
+Tag = Annotated[str, typer.Option("--tag", metavar="TAG", help="a tag of the message, exactly")]
+Search = Annotated[str, typer.Option("--search", metavar="TEXT", help="part of id, sender, a recipient or a tag")]
 Older = Annotated[str, typer.Option("--older", metavar="AGE", help="received longer ago than 10m, 2h, 5d")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="only say what would change")]
 All = Annotated[bool, typer.Option("--all", help="really everything, when no filter is given")]
@@ -40,9 +42,10 @@ app = typer.Typer(
 )
 
 
-def _filter(id: str, sender: str, to: str, provider: str, state: list[str] | None, older: str) -> dict[str, Any]:
+def _filter(state: list[str] | None, **texts: str) -> dict[str, Any]:
+    """What was given of it. `sender` is "from" to the API, a word that Python keeps for itself."""
     states = [name for given in state or () for name in given.split(",")]
-    given = {"id": id, "from": sender, "to": to, "provider": provider, "state": states, "older": older}
+    given = {"from": texts.pop("sender"), **texts, "state": states}
     return {name: value for name, value in given.items() if value}
 
 
@@ -66,6 +69,8 @@ def list_(
     provider: At = "",
     state: State = None,
     older: Older = "",
+    tag: Tag = "",
+    search: Search = "",
     limit: Limit = 0,
 ) -> None:
     """List messages that have not ended, oldest first; ended ones with --state accepted, failed, expired, cancelled.
@@ -75,10 +80,12 @@ def list_(
     \b
     Example:
       relay queue list --from '*@billing.example.com' --older 10m
+      relay queue list --tag invoice --search bob@
     """
     options: Options = context.obj
     queue = client.relay(options, existing=True)
-    wanted = [_filter(one, sender, to, provider, state, older) for one in id or [""]]
+    where = _filter(state, sender=sender, to=to, provider=provider, older=older, tag=tag, search=search)
+    wanted = [where | ({"id": one} if one else {}) for one in id or [""]]
     pages = (page for where in wanted for page in _pages(queue, where, limit))
     if options.json:
         stream(pages)
@@ -106,12 +113,13 @@ def show(context: typer.Context, id: Annotated[str, typer.Argument(help="the mes
     if options.json:
         document(message)
         return
-    rows(("MESSAGE", ""), ((name, message[name]) for name in _FACTS if message[name] is not None))
+    message["metadata"] = [f"{name}={value}" for name, value in message["metadata"].items()]
+    rows(("MESSAGE", ""), ((name, message[name]) for name in _FACTS if message[name] not in (None, [])))
     rows(("", "RECIPIENT", "STATE", "PROVIDER", "TRIES", "DUE", "WHY"), map(_recipient, message["recipients"]))
     rows(("", "AT", "WHAT", "PROVIDER", "RECIPIENTS", "DETAIL"), map(_event, message["timeline"]))
 
 
-_FACTS = ("id", "state", "from", "size", "source", "received_at", "ended_at", "expires_at")
+_FACTS = ("id", "state", "from", "size", "source", "tags", "metadata", "received_at", "ended_at", "expires_at")
 
 
 def _recipient(found: dict[str, Any]) -> tuple[object, ...]:
@@ -185,11 +193,13 @@ def _verb(action: str, help: str) -> Callable[..., None]:
         provider: At = "",
         state: State = None,
         older: Older = "",
+        tag: Tag = "",
+        search: Search = "",
         dry_run: DryRun = False,
         everything: All = False,
     ) -> None:
         chosen = [*(ids or ()), *(id or ())]
-        where = _filter("", sender, to, provider, state, older)
+        where = _filter(state, sender=sender, to=to, provider=provider, older=older, tag=tag, search=search)
         _selection(chosen, where, everything, action)
         _order(context.obj, action, chosen, where, "", dry_run)
 
@@ -245,6 +255,8 @@ def reroute(
     to: To = "",
     state: State = None,
     older: Older = "",
+    tag: Tag = "",
+    search: Search = "",
     dry_run: DryRun = False,
     everything: All = False,
 ) -> None:
@@ -255,6 +267,6 @@ def reroute(
       relay queue reroute --provider backup --to '*@example.org'
     """
     chosen = [*(ids or ()), *(id or ())]
-    where = _filter("", sender, to, "", state, older)
+    where = _filter(state, sender=sender, to=to, older=older, tag=tag, search=search)
     _selection(chosen, where, everything, "reroute")
     _order(context.obj, "reroute", chosen, where, target, dry_run)

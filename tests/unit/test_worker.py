@@ -10,7 +10,9 @@ from random import Random
 import pytest
 from msgspec.structs import replace
 
+from relay.api.operations.queue import Operations
 from relay.delivery.dispatcher import Dispatcher
+from relay.delivery.explain import moment
 from relay.delivery.policy import DeliveryPolicy, Uncertain
 from relay.delivery.retry import RetryPolicy
 from relay.events import AttemptEnded, EntryCrashed, Event, FailedOver, MessageParked, NoticeFailed, NoticeQueued
@@ -501,3 +503,34 @@ async def test_a_lost_body_is_held_and_says_so():
         assert view.state is State.HELD
         assert "body" in view.recipients[0].reason
         assert desk.dispatcher.statuses(desk.now)[0].in_flight == 0
+
+
+async def test_F9_limits_of_5_a_day_stop_the_sixth_and_say_when_it_will_go() -> None:
+    """As people see it in the queue, and then it does go."""
+    tomorrow = NOW - NOW % 86400 + 86400
+    async with running(Desk([provider("p", limits=Limits(per_day=5))])) as desk:
+        first = [await desk.accept(f"b{n}@x") for n in range(5)]
+        assert {(await desk.settled(id)).state for id in first} == {State.ACCEPTED}
+        sixth = await desk.accept("b6@x")
+        await desk.until(
+            lambda: bool(desk.seen(MessageParked)) or not desk.dispatcher.appetite(desk.now).room["default"]
+        )
+        shown = await desk.settled(sixth) if desk.seen(MessageParked) else await desk.show(sixth)
+        queue = Operations(
+            desk=desk.spool,
+            explanations=desk.dispatcher,
+            providers=lambda: ("p",),
+            observe=desk.events.append,
+            clock=lambda: desk.now,
+        )
+        assert shown.state in (State.QUEUED, State.DEFERRED)
+        reason = (await queue.show(sixth))["reason"]
+        assert reason == f"p: limit of 5 a day reached; goes at {moment(tomorrow)}"
+        assert (await queue.list({}))["data"][0]["reason"] == reason
+        desk.now = tomorrow - 1
+        desk.spool.wake()
+        assert len(desk.sent()) == 5
+        desk.now = tomorrow
+        desk.spool.wake()
+        await desk.until(lambda: len(desk.sent()) == 6)
+        assert (await desk.settled(sixth)).state is State.ACCEPTED

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from relay.model import State
+from relay.model import Labels, State
 from tests.desk import message
 
 
@@ -44,10 +44,16 @@ def test_list_is_one_tab_separated_line_a_message_with_the_reason(queue):
         (["--state", "accepted"], ["0e"]),
         (["--older", "1h"], ["0d"]),
         (["--limit", "2"], ["0a", "0b"]),
+        (["--tag", "Invoice"], ["0f"]),
+        (["--search", "CAROL@"], ["0c"]),
+        (["--search", "invo", "--from", "alice@*"], ["0f"]),
+        (["--search", "%"], []),
         (["--from", "nobody@*"], []),
     ],
 )
-def test_filters(queue, arguments, ids):
+def test_filters(relay, queue, arguments, ids):
+    if "--tag" in arguments or "--search" in arguments:
+        relay.desk.messages["0f"] = message("0f", labels=Labels(tags=("Invoice",)))
     listed = queue("list", *arguments)
     assert listed.code == 0
     assert [row[0] for row in listed.rows] == ids
@@ -93,6 +99,22 @@ def test_show_has_facts_recipients_and_timeline(queue):
     assert recipient[6].startswith("451 4.3.0 busy; and ")
     assert ["event", "2026-11-18T11:05:50.000Z", "attempt", "primary", "", "451 4.3.0 busy"] in shown.rows
     assert json.loads(queue("show", "0b", "--json").out)["timeline"][1]["kind"] == "attempt"
+
+
+def test_show_has_what_its_sender_wrote_on_it(relay, queue):
+    labels = Labels(tags=("Invoice", "e\tu"), metadata={"order": "17", "for": "bob"})
+    relay.desk.messages["0a"] = message("0a", labels=labels)
+    rows = queue("show", "0a").rows
+    assert ["tags", r"Invoice,e\tu"] in rows and ["metadata", "order=17,for=bob"] in rows
+    assert not {"tags", "metadata"} & {row[0] for row in queue("show", "0b").rows}
+
+
+@pytest.mark.parametrize("action", ["retry", "hold", "release", "cancel", "reroute"])
+def test_acting_on_what_is_found(relay, queue, action):
+    relay.desk.messages["0c"] = message("0c", State.HELD, labels=Labels(tags=("Invoice",)))
+    more = ["--provider", "backup"] if action == "reroute" else []
+    done = queue(action, *more, "--tag", "Invoice", "--search", "bob@")
+    assert (done.code, done.rows) == (0, [["0c", "changed", action]])
 
 
 def test_show_of_what_is_not_there_fails_with_a_sentence(queue):
