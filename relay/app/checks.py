@@ -1,7 +1,7 @@
 """Asking a provider how it is: a probe, or a real mail to somebody.
 
-Called by the API for people and by `upkeep` by the clock. What is found goes to the dispatcher and the registry. Bounded
-in time; it never queues anything and never raises for what a provider did.
+Called by the API for people and by `upkeep` by the clock. What is found goes to the dispatcher and the registry. It is
+bounded in time, never queues anything and never raises for what a provider did.
 """
 
 from __future__ import annotations
@@ -48,7 +48,12 @@ PATIENCE = 50.0
 
 _CHANGED = "the provider was changed or removed meanwhile: try again"
 _UNRECORDED = "the spool cannot record what is spent of its limits: see /readyz"
-_LIMITS = {"day": "daily_limit", "month": "monthly_limit", "minute": "rate_limit_per_minute"}
+# Kind of an obstacle to the limit's name in the API and in Limits.
+_LIMITS = {
+    "day": ("daily_limit", "per_day"),
+    "month": ("monthly_limit", "per_month"),
+    "minute": ("rate_limit_per_minute", "per_minute"),
+}
 
 
 class ProviderChecks:
@@ -126,7 +131,7 @@ class ProviderChecks:
         to = message.envelope.recipients[0]
         step = self._dispatcher.begin(provider.provider, message.envelope.sender, to, message.size, now)
         if not isinstance(step, Send):
-            return Tested(seconds=0.0, error=_spent(step) if step else _CHANGED)
+            return Tested(seconds=0.0, error=_spent(step, provider.provider) if step else _CHANGED)
         if not await self._reserved(step):
             return Tested(seconds=0.0, error=_UNRECORDED)
         return await self._send(step, mail)
@@ -171,7 +176,7 @@ class ProviderChecks:
         return await self._result(send, found, message.id, seconds)
 
     async def _result(self, send: Send, found: DeliveryOutcome, id: MessageId, seconds: float) -> Tested:
-        """A mail that was taken proves that the provider is well; one refused for its own sake does not say otherwise."""
+        """A mail that was taken proves that the provider is well; one refused for its own sake proves nothing."""
         if found.verdict is Verdict.ACCEPTED:
             await self._learned(send.settings, None)
             return Tested(seconds=seconds, message_id=id)
@@ -252,6 +257,8 @@ def _stopping(send: Send) -> DeliveryOutcome:
     return outcome(Recipient(address=""), provider.name, provider.preset, Phase.CONNECT, reply)
 
 
-def _spent(obstacle: Obstacle) -> str:
-    limit = _LIMITS.get(obstacle.kind, "its limit")
-    return f"{obstacle.reason} ({limit}): mail goes again at {moment(obstacle.until)}; raise {limit} to send sooner"
+def _spent(obstacle: Obstacle, provider: Provider) -> str:
+    """Which limit, when it is over, and whose it is to raise."""
+    name, ours = _LIMITS[obstacle.kind]
+    whose = f"raise {name} to send sooner" if getattr(provider.limits, ours) else "the provider itself says so"
+    return f"{obstacle.reason}; mail goes again at {moment(obstacle.until)}; {whose}"

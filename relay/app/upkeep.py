@@ -60,7 +60,7 @@ class Upkeep:
                 now = self._clock()
                 for provider in self._dispatcher.probes_due(now):
                     self._start(self._checks.probe(provider), provider.name)
-                await self._guarded(self._look(now))
+                await self._guarded(self.look(now))
                 if not 0 <= now - maintained < MAINTAIN_EVERY:
                     maintained = now
                     await self._guarded(self._maintain(now))
@@ -69,7 +69,7 @@ class Upkeep:
             for task in self._probes:
                 task.cancel()
 
-    async def _look(self, now: float) -> None:
+    async def look(self, now: float) -> None:
         """What delivery found out is kept, and who has not been heard of is asked."""
         statuses = {status.name: status for status in self._dispatcher.statuses(now)}
         for one in self._registry.providers():
