@@ -1,7 +1,7 @@
 """The bodies of requests that bring mail: read within bounds, and JSON made into a model.
 
-Used by the resources that send. What is held in memory by all of them together is bounded, too (hazard H6). It never
-waits for room: who finds none is told to come back.
+Used by the resources that send. It never repeats what a client sent (hazard H8). What all requests hold in memory
+together is bounded by the guards.
 """
 
 from __future__ import annotations
@@ -16,12 +16,10 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from relay.api.operations.idempotency import Digest
-from relay.api.operations.sending import busy
 from relay.api.problem import Refusal, shown
 
 M = TypeVar("M", bound=BaseModel)
 
-_AT_LEAST = 64 << 20
 # Values in a body, by commas and brackets. Mail has few, its attachments none; a million empty lists would take 100 MB.
 _MANY_VALUES = 4_000_000
 _LARGE = 1 << 20
@@ -41,42 +39,17 @@ async def stream(request: Request) -> AsyncIterator[bytes]:
         raise Refusal(400, "the request ended before its body did; nothing was accepted") from None
 
 
-class Bodies:
-    """`held`: bytes of bodies in memory now."""
-
-    def __init__(self) -> None:
-        self.held = 0
-
-    async def read(self, request: Request, most: int, digest: Digest) -> bytes:
-        """All of it. Call `release` with its size when it is done with. Raises Refusal: 413, 429, 400."""
-        self._judge(_declared(request), most)
-        pieces: list[bytes] = []
-        size = 0
-        try:
-            async for piece in stream(request):
-                self.held += len(piece)
-                size += len(piece)
-                self._judge(size, most)
-                digest.feed(piece)
-                pieces.append(piece)
-        except BaseException:
-            self.release(size)
-            raise
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def release(self, size: int) -> None:
-        self.held -= size
-
-    def _judge(self, size: int, most: int) -> None:
+async def read(request: Request, most: int, digest: Digest) -> bytes:
+    """All of it, up to `most` bytes. Raises Refusal 413 or 400."""
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in stream(request):
+        size += len(piece)
         if size > most:
-            raise Refusal(413, f"the body of the request may have {most} bytes; it follows max_message_size")
-        if self.held > max(_AT_LEAST, most):
-            raise busy("mails arrive at once")
-
-
-def _declared(request: Request) -> int:
-    length = request.headers.get("content-length", "")
-    return int(length) if length.isascii() and length.isdigit() and len(length) < 20 else 0
+            raise Refusal(413, f"the body of this request may have {most} bytes")
+        digest.feed(piece)
+        pieces.append(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def parsed(model: type[M], body: bytes) -> M:

@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
-from relay.api.bodies import Bodies, media_type, parsed
+from relay.api.bodies import media_type, parsed, read
 from relay.api.letter import MOST_TEXT, Address, Line, Text
 from relay.api.operations.idempotency import Digest, Use
 from relay.api.operations.sending import Given
@@ -96,7 +96,6 @@ def _msg(error: Mapping[str, Any]) -> str:
 def router(parts: ApiParts) -> APIRouter:
     routes = APIRouter(tags=["messages"])
     sending = sending_of(parts)
-    bodies = Bodies()
 
     @routes.post(
         "/smtp/send-email",
@@ -119,13 +118,8 @@ def router(parts: ApiParts) -> APIRouter:
         if media_type(request) != "application/json":
             raise Refusal(415, 'the body must be JSON, sent as Content-Type: application/json: {"to", ...}')
         sending.admit(0)
-        body = await bodies.read(request, _MOST, Digest(""))
-        size = len(body)
-        try:
-            email = parsed(Email, body)
-            draft = Draft(to=(email.to,), subject=email.subject, text=email.message)
-            await sending.send(draft, Given(), who, Use(owner, ""))
-        finally:
-            bodies.release(size)
+        email = parsed(Email, await read(request, _MOST, Digest("")))
+        draft = Draft(to=(email.to,), subject=email.subject, text=email.message)
+        await sending.send(draft, Given(), who, Use(owner, ""))
 
     return routes

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.functional_validators import BeforeValidator
 
-from relay.api.bodies import Bodies, media_type, parsed, stream
+from relay.api.bodies import media_type, parsed, read, stream
 from relay.api.callers import permitted
 from relay.api.letter import Accepted, Letter, Line, Moment, Tag, unfit
 from relay.api.operations.idempotency import MOST, Digest, Use, key_of, replay
@@ -144,7 +144,6 @@ _RAW = {
 def router(parts: ApiParts) -> APIRouter:
     routes = APIRouter(prefix="/v1/messages", tags=["messages"])
     sending = sending_of(parts)
-    bodies = Bodies()
 
     @routes.post(
         "",
@@ -167,17 +166,13 @@ def router(parts: ApiParts) -> APIRouter:
     async def _send(request: Request, who: Asked, use: Use) -> Taken:
         sending.admit(0)
         digest = Digest("/v1/messages")
-        body = await bodies.read(request, parts.house().max_message_size + SLACK, digest)
-        size = len(body)
-        try:
-            claim = await sending.uses.find(use) if use.key else None
-            if claim is not None:
-                return Taken(answer=replay(claim, digest.text()), replayed=True)
-            letter = parsed(Letter, body)
-            del body
-            return await sending.send(letter.draft(), letter.given(), who, use, digest.text() if use.key else "")
-        finally:
-            bodies.release(size)
+        body = await read(request, parts.house().max_message_size * 4 // 3 + SLACK, digest)
+        claim = await sending.uses.find(use) if use.key else None
+        if claim is not None:
+            return Taken(answer=replay(claim, digest.text()), replayed=True)
+        letter = parsed(Letter, body)
+        del body
+        return await sending.send(letter.draft(), letter.given(), who, use, digest.text() if use.key else "")
 
     @routes.post(
         "/raw",

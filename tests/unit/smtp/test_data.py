@@ -4,8 +4,10 @@ import itertools
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from relay.smtp.data import DataDecoder, Unstuffer, stuff, unstuff
+from relay.smtp.data import DataDecoder, Stuffer, Unstuffer, stuff, unstuff
 
 END = b"\r\n.\r\n"
 BEFORE = [b"\n", b"\r", b"\r\n", b"\r\r\n", b"\n\r", b"\r\n\0", b"\r\n\t", b"\r\n ", b"\r\n\v", b"\r\n\f", b"\r\n\x85"]
@@ -216,3 +218,18 @@ def test_unstuff_in_pieces():
     for chunks in chunkings(wire):
         reader = Unstuffer()
         assert b"".join([reader.feed(chunk) for chunk in chunks]) == b".a\r\n..b\r\nc.\r\n.\r\n"
+
+
+@given(st.lists(st.text(st.sampled_from("a.\r\n"), max_size=5).map(str.encode)))
+def test_stuffing_in_pieces_is_stuffing_the_whole(pieces):
+    stuffer = Stuffer()
+    wire = b"".join([*map(stuffer.feed, pieces), stuffer.finish()])
+    assert wire == stuff(b"".join(pieces))
+    assert stuffer.size == len(unstuff(wire))
+
+
+def test_stuffing_in_pieces_tells_eight_bit():
+    for content, eight_bit in ((b"a", False), ("ä".encode(), True)):
+        stuffer = Stuffer()
+        stuffer.feed(content)
+        assert stuffer.eight_bit is eight_bit
