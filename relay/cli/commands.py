@@ -22,11 +22,12 @@ from relay.cli.healthcheck import healthcheck
 from relay.cli.options import Failure, Options
 from relay.cli.output import complain, tell
 from relay.cli.run import run
+from relay.cli.send import send
 
 _GLOBAL = "-c/--config, --json and --url may also stand here; see relay --help."
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
-for command in (run, check, explain, healthcheck):
+for command in (run, check, explain, send, healthcheck):
     app.command(epilog=_GLOBAL)(command)
 for registered in queue.app.registered_commands:
     registered.epilog = _GLOBAL
