@@ -14,7 +14,7 @@ from relay.api.operations.accounts import LONGEST_NAME, USUAL, AccountOperations
 from relay.api.parts import ApiParts
 from relay.api.users import Admin, Limit, Scopes
 
-_EXAMPLE = {
+_EXAMPLE: dict[str, Any] = {
     "id": 3,
     "name": "ci",
     "scopes": ["send"],

@@ -21,7 +21,12 @@ Scopes = Annotated[
     list[Scope], Field(min_length=1, max_length=len(Scope), description="what it may do; admin: all of it")
 ]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
-_EXAMPLE = {"name": "crm", "scopes": ["queue", "send"], "origin": "api", "created_at": "2026-11-21T09:30:00.000Z"}
+_EXAMPLE: dict[str, Any] = {
+    "name": "crm",
+    "scopes": ["queue", "send"],
+    "origin": "api",
+    "created_at": "2026-11-21T09:30:00.000Z",
+}
 
 
 class NewUser(BaseModel):

@@ -15,6 +15,7 @@ from relay.api.parts import ApiParts
 from relay.api.problem import Refusal
 from relay.api.views import moment
 from relay.config.units import seconds
+from relay.db.errors import SpoolError
 from relay.events import Changed
 from relay.model import Account, Scope, Token
 from relay.ports import Busy, NameTaken, ReadOnly
@@ -111,7 +112,10 @@ class AccountOperations:
 
     async def rotate_key(self, who: str) -> JSON:
         """A new encryption key; `rotated`: how many secrets it encrypts now."""
-        rotated = await self.parts.registry.rotate()
+        try:
+            rotated = await self.parts.registry.rotate()
+        except SpoolError as error:  # about the key's file; cause and fix are in its text
+            raise Refusal(503, str(error)) from None
         await self._changed(who, "key rotated", "")
         return {"rotated": rotated}
 
