@@ -509,6 +509,7 @@ async def test_F9_limits_of_5_a_day_stop_the_sixth_and_say_when_it_will_go() -> 
     """As people see it in the queue, and then it does go."""
     tomorrow = NOW - NOW % 86400 + 86400
     async with running(Desk([provider("p", limits=Limits(per_day=5))])) as desk:
+        desk.now = tomorrow - 3600
         first = [await desk.accept(f"b{n}@x") for n in range(5)]
         assert {(await desk.settled(id)).state for id in first} == {State.ACCEPTED}
         sixth = await desk.accept("b6@x")
