@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from relay.model import Reply
 from relay.smtp.address import Path, parse_path
 from relay.smtp.data import DataDecoder, Unstuffer, stuff, unstuff
-from relay.smtp.headers import rewrite, scan
+from relay.smtp.headers import IDENTITY, rewrite, scan, without
 from relay.smtp.parameters import parse_mail_parameters, parse_rcpt_parameters
 from relay.smtp.reply import ProtocolError, ReplyParser, format_reply
 
@@ -167,3 +167,26 @@ def test_E6_scan_and_rewrite_take_anything(head):
     out = rewrite(b"Received: r\r\n" + stuff(head), header_from="f@x")
     assert scan(out, frozenset({"from"})).values["from"] == "f@x"
     assert out.startswith(b"Received: r\r\n")
+
+
+fields = st.sampled_from(
+    [
+        b"X-Relay-Identity: a\r\n",
+        b"x-relay-identity :\r\n\tb\r\n",
+        b"X-Relay-Identity: c\r\n d\r\n\te\r\n",
+        b"X-Relay-Identity2: kept\r\n",
+        b"Subject: X-Relay-Identity: kept\r\n",
+        b"Received: x\r\n X-Relay-Identity: folded\r\n",
+        b"From: a@b\r\n",
+    ]
+)
+bodies = st.sampled_from([b"", b"\r\n", b"\r\nX-Relay-Identity: text\r\n", b"\r\n..\r\n\r\nFrom: text\r\n"])
+
+
+@thoroughly
+@given(st.lists(fields, max_size=8), bodies)
+def test_E5_an_identity_takes_out_its_name_and_not_a_byte_beside(section, body):
+    ours = re.compile(rb"x-relay-identity[ \t]*:", re.IGNORECASE)
+    kept = [field for field in section if not ours.match(field)]
+    assert without(b"".join(section) + body, IDENTITY) == b"".join(kept) + body
+    assert (scan(b"".join(section) + body).identity is not None) is (kept != section)

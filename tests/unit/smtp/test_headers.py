@@ -8,14 +8,17 @@ import pytest
 
 from relay.smtp.headers import (
     HEAD,
+    IDENTITY,
     HeadFacts,
     date_header,
+    endless,
     message_id_header,
     protocol,
     received_line,
     rewrite,
     rfc5322_date,
     scan,
+    without,
 )
 
 NOW = 1_795_252_800.0  # Sat, 21 Nov 2026 09:20:00 UTC
@@ -206,3 +209,36 @@ def test_E1_E6_white_space_before_the_colon_hides_no_field():
     facts = scan(fields + b"\r\nDate : text\r\n", frozenset({"x-app", "subject"}))
     assert (facts.received, facts.has_date, facts.has_message_id) == (1, True, True)
     assert facts.values == {"x-app": "crm : 2", "subject": "a : b"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        (b"X-Relay-Identity: invoices\r\n", "invoices"),
+        (b"x-RELAY-identity\t:invoices\r\n", "invoices"),
+        (b"X-Relay-Identity:\r\n\tinvoices\r\n of May\r\n", "invoices of May"),
+        (b"X-Relay-Identity: one\r\nX-Relay-Identity: two\r\n", "one"),
+        (b"X-Relay-Identity:\r\n", ""),
+        (b"X-Relay-Identity-Of: x\r\nMy-X-Relay-Identity: y\r\n", None),
+        (b"X-A: x\r\n X-Relay-Identity: folded\r\n", None),
+    ],
+)
+def test_scan_sees_whose_mail_it_is(fields, name):
+    assert scan(fields + PLAIN).identity == name
+    assert scan(b"To: c@d\r\n" + fields).identity == name
+    assert scan(PLAIN + fields).identity is None
+
+
+def test_what_is_for_us_only_is_taken_out_wherever_it_stands():
+    field = b"X-Relay-Identity: a\r\n\tfolded\r\n"
+    head = field + b"To: c@d\r\nx-relay-identity : b\r\nX-Relay-Identity-Of: x\r\n" + field + b"\r\n" + field
+    assert without(head, IDENTITY) == b"To: c@d\r\nX-Relay-Identity-Of: x\r\n\r\n" + field
+    assert without(PLAIN, IDENTITY) == PLAIN
+    assert without(b"\r\n" + field, IDENTITY) == b"\r\n" + field
+
+
+def test_a_section_is_endless_when_its_end_is_out_of_sight():
+    assert endless(b"X: " + b"x" * HEAD)
+    assert not endless(b"X: y\r\n\r\n" + b"x" * HEAD)
+    assert not endless(b"\r\n" + b"x" * HEAD)
+    assert not endless(b"X: y\r\n")

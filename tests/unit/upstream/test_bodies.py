@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from msgspec.structs import replace
 
 from relay.model import Body, Fault, Phase, Provider, Rewrite, Timeouts, Tls, Verdict
 from relay.smtp.data import stuff, unstuff
@@ -104,6 +105,51 @@ async def test_rewriting_changes_the_header_and_nothing_else(
     assert b"Reply-To: help@example.com" in head
     assert b"app@example.com" not in head and head.startswith(PREFIX)
     assert received.mail.endswith(b" SIZE=%d" % len(received.wire))
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+@pytest.mark.parametrize(
+    ("route", "ours"),
+    [
+        (None, [b"From: Shop <shop@example.com>", b"Reply-To: help@example.com"]),
+        (Rewrite(header_from="b@example.com"), [b"From: b@example.com", b"Reply-To: help@example.com"]),
+        (Rewrite(reply_to="r@example.com"), [b"From: Shop <shop@example.com>", b"Reply-To: r@example.com"]),
+    ],
+)
+async def test_E5_an_identity_changes_the_header_and_a_route_goes_over_it(
+    transport: SmtpTransport,
+    provider_for: ProviderFor,
+    tmp_path: Path,
+    in_file: bool,
+    route: Rewrite | None,
+    ours: list[bytes],
+) -> None:
+    text = b"".join(b"%07d\r\nX-Relay-Identity: text\r\n" % number for number in range(20_000))
+    named = b"X-Relay-Identity: shop\r\nX-A: 1\r\nx-relay-identity:\r\n\tagain\r\n"
+    wire = named + HEAD + text
+    identity = Rewrite(header_from="Shop <shop@example.com>", reply_to="help@example.com")
+    async with ScriptedUpstream() as upstream:
+        shipment = shipment_to(provider_for(upstream), rewrite=route)
+        shipment = replace(shipment, message=replace(shipment.message, identity=identity))
+        [outcome] = await transport.send(shipment, file_of(wire, tmp_path) if in_file else body_of(wire))
+        assert outcome.verdict is Verdict.ACCEPTED
+        [received] = upstream.received
+    head, blank, rest = received.wire.partition(b"\r\n\r\n")
+    assert blank and rest == text
+    fields = head.removeprefix(PREFIX.removesuffix(b"\r\n")).split(b"\r\n")[1:]
+    assert fields == [ours[1], b"X-A: 1", b"Subject: x", ours[0]]
+    assert received.mail.endswith(b" SIZE=%d" % len(received.wire))
+
+
+async def test_an_identity_without_a_name_for_replies_keeps_those_there_are(
+    transport: SmtpTransport, provider_for: ProviderFor
+) -> None:
+    async with ScriptedUpstream() as upstream:
+        shipment = shipment_to(provider_for(upstream))
+        shipment = replace(shipment, message=replace(shipment.message, identity=Rewrite(header_from="s@example.com")))
+        await transport.send(shipment, body_of(b"Reply-To: mine@example.com\r\nFrom: a@b\r\n\r\nx\r\n"))
+        [received] = upstream.received
+    assert received.wire == PREFIX + b"Reply-To: mine@example.com\r\nFrom: s@example.com\r\n\r\nx\r\n"
 
 
 async def test_a_header_too_long_to_rewrite_is_refused_not_sent_as_it_is(
