@@ -1,4 +1,6 @@
-"""A route that rewrites From and Reply-To changes these two fields of real and hostile mail, and not a byte beside."""
+"""A route or an identity that rewrites From and Reply-To changes these two fields of real and hostile mail, and not a
+byte beside.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ from waiting import until
 
 pytestmark = pytest.mark.timeout(180)  # on a machine that is busy with the other tests
 REWRITE = {"header_from": "Billing <billing@example.com>", "reply_to": "help@example.com"}
+IDENTITY = {"address": "billing@example.com", "name": "Billing", "reply_to": "help@example.com"}
 OURS = [b"From: Billing <billing@example.com>", b"Reply-To: help@example.com"]
 TOO_LONG = 262_144
 """A header section in a file that is longer cannot be rewritten: the mail is bounced with 5.6.0."""
@@ -31,11 +34,17 @@ def unstuffed(wire: bytes) -> bytes:
 
 
 @pytest.mark.slow
-def test_rewriting_leaves_everything_else(relay: MAKE) -> None:
+@pytest.mark.parametrize("by", ["route", "identity"])
+def test_E5_rewriting_leaves_everything_else(relay: MAKE, by: str) -> None:
     made = [Sample(each.name, normalized(each.content)) for each in hostile.small() if not each.refused]
     samples = [sample for sample in [*map(as_sent, corpus("cpython") + corpus("flufl.bounce")), *made] if fits(sample)]
     with upstream() as keeper:
-        one = relay(providers=[provider("keeper", keeper.port)], routes=[{"match": {}, "rewrite": REWRITE}])
+        one = relay(providers=[provider("keeper", keeper.port)])
+        if by == "route":
+            one.config["routes"] = [{"match": {}, "rewrite": REWRITE}]
+        else:
+            one.config["identities"] = {"invoices": IDENTITY}
+            one.config["listeners"][0]["identity"] = "invoices"
         one.start()
         send_all(lambda: Client(one.smtp_port), samples)
         until(lambda: len(keeper.kept) >= len(samples), 30, f"{len(samples)} mails went out")
@@ -59,6 +68,34 @@ def test_a_header_too_long_to_be_rewritten_is_bounced(relay: MAKE) -> None:
         until(lambda: one.queue() == [], 10, "nothing waits")
     assert list(keeper.kept) == ["app@client.test"]
     assert b"\r\nStatus: 5.6.0\r\n" in keeper.kept["app@client.test"][0]
+
+
+def test_the_name_of_an_identity_never_goes_out(relay: MAKE) -> None:
+    text = b"".join(b"%07d\r\n" % number for number in range(60_000))
+    fields = (
+        b"x-relay-identity:\r\n\tinvoices\r\nSubject: x\r\nFrom: app@client.test\r\nX-Relay-Identity: again\r\n\r\n"
+    )
+    samples = [normalized_sample("small", fields + b"Hello.\r\n"), normalized_sample("large", fields + text)]
+    with upstream() as keeper:
+        one = relay(providers=[provider("keeper", keeper.port)])
+        one.config["identities"] = {"invoices": IDENTITY}
+        one.start()
+        replies = send_all(lambda: Client(one.smtp_port), samples)
+        unknown = Sample("unknown", b"X-Relay-Identity: invoice\r\n\r\nx\r\n")
+        refused = send_all(lambda: Client(one.smtp_port), [unknown])["unknown"]
+        until(lambda: len(keeper.kept) == 2, 20, "both mails went out")
+    assert all(reply.startswith("250 ") for reply in replies.values())
+    assert refused == "554 5.6.0 identity 'invoice' is not one of: invoices"
+    for sample in samples:
+        [wire] = keeper.kept[sample.recipient]
+        head, _, rest = wire.partition(b"\r\n\r\n")
+        assert b"identity" not in head.lower()
+        assert head.endswith(b"\r\nSubject: x\r\n" + OURS[0]) and OURS[1] in head
+        assert rest == sample.content.partition(b"\r\n\r\n")[2]
+
+
+def normalized_sample(name: str, content: bytes) -> Sample:
+    return Sample(name, normalized(content))
 
 
 def beside(sample: Sample, wire: bytes) -> str:
