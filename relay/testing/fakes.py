@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 
 from relay.model import Body, Claim, MessageId, Reply, Submission
+from relay.ports import CLAIMED
 
 
 class FakeBodyWriter:
@@ -87,6 +88,8 @@ class FakeIntake:
             await self.gate.wait()
         if self.error is not None:
             raise self.error
+        if any(s.claim and (s.claim.owner, s.claim.key) in self.claims for s in batch):
+            return CLAIMED
         if self.refusal is None:
             self.submissions.extend(batch)
             self.claims |= {(s.claim.owner, s.claim.key): s.claim for s in batch if s.claim}
