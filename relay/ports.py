@@ -155,7 +155,7 @@ class Transport(Protocol):
 class Filter(Struct, frozen=True, kw_only=True):
     """Which messages. "" and None mean any. Addresses are globs without regard to case; `older`: received before.
 
-    `text`: part of the id, the sender, a recipient or a tag, without regard to case.
+    `tag`: exactly. `text`: part of the id, the sender, a recipient or a tag, without regard to case.
     """
 
     id: str = ""
