@@ -11,9 +11,9 @@ from pathlib import Path
 from bench.ours import Config
 from bench.postfix import Postfix
 from bench.results import Figure
-from bench.rig import Bench, Server, Values, rig, turns
+from bench.rig import Bench, Server, Values, relay_to, rig, running, turns
 from bench.sink import PASSWORD, USER
-from bench.traffic import Load, OwnSink, Sink, push
+from bench.traffic import Load, OwnSink, Sink, WebLoad, push
 
 
 def rates(bench: Bench, row: str, load: Load, sink: Sink, servers: tuple[Server, ...]) -> tuple[Values, Values]:
@@ -90,6 +90,30 @@ def large(bench: Bench) -> list[Figure]:
 
 def recipients(bench: Bench) -> list[Figure]:
     return through(bench, "50", "50 recipients a message", Load(bench.many(2000), recipients=50), 2.0)[:1]
+
+
+def web(bench: Bench) -> list[Figure]:
+    """Over HTTP, of which Postfix has none: accepted durably and delivered, from the first request on."""
+    load = WebLoad(bench.many(6000))
+    sink = Sink(bench.folder)
+    relay = relay_to(bench, sink.port)
+    cost: list[float] = []
+
+    def measure() -> float:
+        push(load.warm(), relay, relay.http, sink)
+        before = relay.cpu_seconds()
+        took = push(load, relay, relay.http, sink)
+        cost.append((relay.cpu_seconds() - before) * 1000 / load.messages)
+        return load.messages / took
+
+    with running(sink, relay):
+        rate = turns(bench, "http", "messages/s", {"relay": measure})
+    notes = {"load": str(load), "cpu seconds per 1,000": cost}
+    return [
+        Figure(
+            row="http", title="4 KiB, POST /v1/messages", unit="messages/s", ours=rate["relay"], mark=700, notes=notes
+        )
+    ]
 
 
 def encrypted(bench: Bench) -> list[Figure]:

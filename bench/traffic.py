@@ -1,4 +1,4 @@
-"""Load and its end. Postfix's `smtp-source` sends; its `smtp-sink`, or `bench.sink` where more is wanted, takes it.
+"""Load and its end. Postfix's `smtp-source` sends, or `bench.web` over HTTP; its `smtp-sink` takes it, or `bench.sink`.
 
 `push` times the whole way: from the first connection until the sink has the last message.
 """
@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.process import Child
+from bench.process import ROOT, Child
 from bench.waiting import Failed, free_port, greeted, program, until
 
 SENDER = "app@bench.test"
@@ -88,16 +88,30 @@ class Load:
         return Load(min(self.messages, 2 * self.sessions), self.size, self.sessions, self.recipients, self.kept)
 
 
+@dataclass(frozen=True)
+class WebLoad(Load):
+    """What `bench.web` sends: JSON with a text of `size` bytes, on kept connections."""
+
+    kept: bool = True
+
+    def command(self, port: int) -> list[str]:
+        numbers = [str(self.messages), "--connections", str(self.sessions), "--size", str(self.size)]
+        return [sys.executable, "-m", "bench.web", str(port), *numbers]
+
+    def warm(self) -> WebLoad:
+        return WebLoad(min(self.messages, 2 * self.sessions), self.size, self.sessions)
+
+
 def push(load: Load, server: Child, port: int, sink: Sink, seconds: float = 300) -> float:
     """Send to `server` at `port`, wait until the sink has them all, and give the seconds it took."""
     wanted = sink.count() + load.messages
     began = time.monotonic()
-    source = subprocess.Popen(load.command(port), stdin=subprocess.DEVNULL)
+    source = subprocess.Popen(load.command(port), cwd=ROOT, stdin=subprocess.DEVNULL)
 
     def arrived() -> bool:
         server.check()
         if source.poll():
-            raise Failed(f"smtp-source ended with {source.returncode} at {server.name}")
+            raise Failed(f"the load ended with {source.returncode} at {server.name}")
         return sink.count() >= wanted
 
     try:
