@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from relay.cli.main import main
 from relay.model import State
 from tests.desk import NOW, FakeDesk, FakeExplain, message
 from tests.parts import parts
+from tests.registry import FakeChecks, FakeRegistry
 
 CONFIG = """
 hostname: relay.test
@@ -50,6 +51,8 @@ class Relay:
     port: int
     desk: FakeDesk
     readiness: Readiness
+    registry: FakeRegistry = field(default_factory=FakeRegistry)
+    checks: FakeChecks = field(default_factory=FakeChecks)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +79,8 @@ def served(folder: Path) -> Iterator[Relay]:
     made = parts(
         desk=running.desk,
         explain=FakeExplain({"default:7": "primary: circuit open"}),
+        registry=running.registry,
+        checks=running.checks,
         readiness=readiness,
         metrics=metrics,
     )
