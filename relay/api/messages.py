@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from relay.api.callers import Caller, needs
 from relay.api.operations.queue import MAX_PAGE, MOST
@@ -35,7 +35,7 @@ class Which(BaseModel):
     provider: str = Field("", max_length=MOST["provider"])
     state: list[State] = Field(default_factory=list, max_length=len(State))
     older: str = Field("", max_length=MOST["older"], description="received longer ago than this: 10m, 2h")
-    ended: bool = Field(False, description="look at the history too")
+    ended: StrictBool = Field(False, description="look at the history too")
     tag: str = Field("", max_length=MOST["tag"], description="a tag of the message, exactly")
     search: str = Field(
         "", max_length=MOST["search"], description="part of the id, sender, a recipient or a tag, in any case"
@@ -46,6 +46,9 @@ class Which(BaseModel):
 
 
 class Listing(Which):
+    """The same in a query, and which part of what is found."""
+
+    ended: bool = Field(False, description="look at the history too")
     limit: int = Field(100, ge=1, le=MAX_PAGE)
     after: str = Field("", max_length=MOST["id"], description="the last id of the page before")
 

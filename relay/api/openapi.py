@@ -44,6 +44,9 @@ _PROBLEM: JSON = {
         },
     },
 }
+REFUSED: JSON = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+"""The content of a problem document, for a status that has other content, too."""
+
 _SCHEMES: JSON = {
     "token": {"type": "http", "scheme": "bearer", "description": "From relay token create, or from /token."},
     "password": {"type": "oauth2", "flows": {"password": {"tokenUrl": "/token", "scopes": {}}}},
@@ -52,7 +55,9 @@ _SCHEMES: JSON = {
 _EVERYWHERE = {
     "401": "The token is missing, wrong, expired or revoked",
     "403": "The token lacks the scope; or nobody has a token yet, and this client is not on loopback",
+    "408": "The request came too slowly",
     "422": "Something in the request is not as it should be: `errors` says where",
+    "431": "Request line and header are too large",
     "429": "Too much at once: come back after Retry-After",
     "503": "The spool is full or fails: nothing was done, come back after Retry-After",
 }
@@ -103,7 +108,7 @@ def _guarded(operation: JSON, *, open_to_all: bool) -> None:
             responses[status] = {"description": description}
     for status, response in responses.items():
         if status >= "4" and "content" not in response:
-            response["content"] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+            response["content"] = dict(REFUSED)
     operation["responses"] = dict(sorted(responses.items()))
 
 

@@ -105,6 +105,12 @@ class Credentials(_Body):
     byte; never both.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"smtp_username": "new-email@gmail.com", "smtp_password": "new-app-password"},
+        }
+    )
+
     smtp_host: Host = _left_out("a name or an address, neither resolved nor reached now")
     smtp_port: Port = _left_out("587 unless given")
     smtp_username: Login | None = _left_out()
@@ -161,6 +167,8 @@ class NewProvider(ChangedProvider):
 
 class TestMail(_Body):
     """Whom to send it to."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"test_email": "test@example.com"}})
 
     test_email: Annotated[str, Field(max_length=320), AfterValidator(_given_address)]
 

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 
 from relay.api import provider_answers as answers
 from relay.api.callers import Caller, needs
+from relay.api.openapi import REFUSED
 from relay.api.operations.providers import Providers
 from relay.api.parts import ApiParts
 from relay.api.provider_bodies import ChangedProvider, Credentials, Filters, NewProvider, TestMail
@@ -78,7 +79,7 @@ def _look(routes: _Routes, operations: Providers) -> None:
         """Who is healthy, and who can be given mail now."""
         return operations.health()
 
-    @routes.on("GET", "/{id}", response_model=answers.Unhealthy | answers.One, responses=_UNKNOWN)
+    @routes.on("GET", "/{id:int}", response_model=answers.Unhealthy | answers.One, responses=_UNKNOWN)
     async def show_provider(id: int) -> dict[str, Any]:
         """One provider. If it is unhealthy, `health_detail` says why and what to do."""
         return operations.show(id)
@@ -92,41 +93,41 @@ def _change(routes: _Routes, operations: Providers) -> None:
         """Mail may go through it at once. This neither resolves its host nor connects; it is checked soon after."""
         return await operations.create(body.given(), who.name)
 
-    @routes.on("PUT", "/{id}", response_model=answers.Updated, responses=errors)
+    @routes.on("PUT", "/{id:int}", response_model=answers.Updated, responses=errors)
     async def update_provider(id: int, body: ChangedProvider, who: Who) -> dict[str, Any]:
         """Change what is given, keep the rest; the same as PATCH."""
         return await operations.update(id, body.given(), who.name)
 
-    @routes.on("PATCH", "/{id}", response_model=answers.Updated, responses=errors)
+    @routes.on("PATCH", "/{id:int}", response_model=answers.Updated, responses=errors)
     async def patch_provider(id: int, body: ChangedProvider, who: Who) -> dict[str, Any]:
         """Change what is given, keep the rest."""
         return await operations.update(id, body.given(), who.name)
 
-    @routes.on("DELETE", "/{id}", status_code=204, responses=_UNKNOWN | _CONFLICT)
+    @routes.on("DELETE", "/{id:int}", status_code=204, responses=_UNKNOWN | _CONFLICT)
     async def remove_provider(id: int, who: Who) -> None:
         """Its name is free again; mail that waits for it is routed anew, or waits for another provider."""
         await operations.remove(id, who.name)
 
-    @routes.on("POST", "/{id}/update_credentials", response_model=answers.Credentials, responses=errors)
+    @routes.on("POST", "/{id:int}/update_credentials", response_model=answers.Credentials, responses=errors)
     async def update_credentials(id: int, body: Credentials, who: Who) -> dict[str, Any]:
         """Where it is and how to log in. If it was out, it is tried again at once, and mail that waits goes."""
         return await operations.update_credentials(id, body.given(), who.name)
 
-    @routes.on("POST", "/{id}/activate", response_model=answers.Done, responses=_UNKNOWN | _CONFLICT)
+    @routes.on("POST", "/{id:int}/activate", response_model=answers.Done, responses=_UNKNOWN | _CONFLICT)
     async def activate_provider(id: int, who: Who) -> dict[str, Any]:
         """Give it mail again. If it was out, it is tried at once."""
         return await operations.activate(id, who.name)
 
-    @routes.on("POST", "/{id}/deactivate", response_model=answers.Done, responses=_UNKNOWN | _CONFLICT)
+    @routes.on("POST", "/{id:int}/deactivate", response_model=answers.Done, responses=_UNKNOWN | _CONFLICT)
     async def deactivate_provider(id: int, who: Who) -> dict[str, Any]:
         """Give it no more mail; what is being sent is finished."""
         return await operations.deactivate(id, who.name)
 
 
 def _ask(routes: _Routes, operations: Providers) -> None:
-    failed: dict[int | str, dict[str, Any]] = {400: {"model": answers.NotSent}}
+    failed: dict[int | str, dict[str, Any]] = {400: {"model": answers.NotSent, "content": dict(REFUSED)}}
 
-    @routes.on("POST", "/{id}/test", response_model=answers.Sent, responses=failed | _UNKNOWN)
+    @routes.on("POST", "/{id:int}/test", response_model=answers.Sent, responses=failed | _UNKNOWN)
     async def test_provider(id: int, body: TestMail, who: Who) -> JSONResponse:
         """Send a real mail through it now. It counts against its limits and is not queued; within a minute it is known
         what became of it.
@@ -134,7 +135,7 @@ def _ask(routes: _Routes, operations: Providers) -> None:
         well, answer = await operations.test(id, body.test_email, who.name)
         return JSONResponse(answer, status_code=200 if well else 400)
 
-    @routes.on("POST", "/{id}/health_check", response_model=answers.Checkup, responses=_UNKNOWN)
+    @routes.on("POST", "/{id:int}/health_check", response_model=answers.Checkup, responses=_UNKNOWN)
     async def check_provider(id: int) -> dict[str, Any]:
         """Connect, begin TLS and log in now, without sending anything."""
         return await operations.check(id)

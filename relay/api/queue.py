@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from relay.api.callers import needs
 from relay.api.messages import Action, Which, Who
@@ -16,7 +16,11 @@ from relay.api.operations.queue import MOST
 from relay.api.parts import ApiParts
 from relay.model import Scope
 
-_EXAMPLE: dict[str, Any] = {"action": "retry", "filter": {"state": ["deferred"], "to": "*@example.org"}, "dry_run": True}
+_EXAMPLE: dict[str, Any] = {
+    "action": "retry",
+    "filter": {"state": ["deferred"], "to": "*@example.org"},
+    "dry_run": True,
+}
 
 
 class Order(BaseModel):
@@ -26,7 +30,7 @@ class Order(BaseModel):
 
     action: Action
     filter: Which
-    dry_run: bool = False
+    dry_run: StrictBool = False
     provider: str = Field("", max_length=MOST["provider"], description="where to, for reroute")
 
 

@@ -44,7 +44,9 @@ class Asked(BaseModel):
     `client_id` and `client_secret` are not looked at.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"username": "crm", "password": "correct horse battery"}}
+    )
 
     username: Annotated[str, Form(max_length=LONGEST_NAME)]
     password: Annotated[str, Form(max_length=LONGEST_PASSWORD)]
