@@ -116,7 +116,7 @@ def show(context: typer.Context, id: Annotated[str, typer.Argument(help="the mes
     message["metadata"] = [f"{name}={value}" for name, value in message["metadata"].items()]
     rows(("MESSAGE", ""), ((name, message[name]) for name in _FACTS if message[name] not in (None, [])))
     rows(("", "RECIPIENT", "STATE", "PROVIDER", "TRIES", "DUE", "WHY"), map(_recipient, message["recipients"]))
-    rows(("", "AT", "WHAT", "PROVIDER", "RECIPIENTS", "DETAIL"), map(_event, message["timeline"]))
+    rows(("", "AT", "WHAT", "PROVIDER", "RECIPIENTS", "DETAIL"), _events(message["timeline"]))
 
 
 _FACTS = ("id", "state", "from", "size", "source", "tags", "metadata", "received_at", "ended_at", "expires_at")
@@ -127,8 +127,12 @@ def _recipient(found: dict[str, Any]) -> tuple[object, ...]:
     return "recipient", *(found[name] for name in names)
 
 
-def _event(found: dict[str, Any]) -> tuple[object, ...]:
-    return "event", *(found[name] for name in ("at", "kind", "provider", "recipients", "detail"))
+def _events(timeline: list[dict[str, Any]]) -> Iterator[tuple[object, ...]]:
+    """A row for each, and one for each line of what was said to a provider."""
+    for found in timeline:
+        yield "event", *(found[name] for name in ("at", "kind", "provider", "recipients", "detail"))
+        for line in found["conversation"]:
+            yield "said", "", "", found["provider"], "", line
 
 
 @app.command()

@@ -98,7 +98,7 @@ class Listener(Section):
     max_connections: int = option(1000, "at once; beyond it: 421", ge=1)
     max_connections_per_client: int = option(50, "at once from one address", ge=1)
     line_endings: Literal["normalize", "reject"] = option("normalize", "bare CR or LF: normalize | reject")
-    identity: Text | None = option(None, "which of identities composed mail gets here", "invoices")
+    identity: Text | None = option(None, "which of identities mail from here is sent as", "invoices")
 
 
 class User(Section):
@@ -217,7 +217,7 @@ class Sender(Section):
 
 
 class Identity(Section):
-    """A sender that composed mail can pick by name."""
+    """A sender that mail can pick by name."""
 
     address: MailAddress = needed("From", "billing@example.com")
     name: Text | None = option(None, "shown beside it", "Billing")
@@ -282,7 +282,8 @@ class Config(Section):
     )
     sender: Sender = section("Of mail composed here (HTTP, events, notices) that names none.")
     identities: dict[str, Identity] = Field(
-        default_factory=dict, description="Senders that composed mail can pick by name."
+        default_factory=dict,
+        description="Senders that mail can pick by name: an API field, the header X-Relay-Identity, or the listener.",
     )
     retry: Retry = section("When to try again.")
     circuit: Circuit = section("When to let a provider rest whose host fails.")
