@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.functional_validators import BeforeValidator
 
 from relay.api.bodies import media_type, parsed, read, stream
-from relay.api.callers import permitted
+from relay.api.callers import client_of, permitted
 from relay.api.letter import Accepted, Letter, Line, Moment, Tag, unfit
 from relay.api.operations.idempotency import MOST, Digest, Use, key_of, replay
 from relay.api.operations.raw import To, send_raw
@@ -72,9 +72,8 @@ def sending_of(parts: ApiParts) -> Sending:
 def asked(request: Request, parts: ApiParts) -> tuple[Asked, str]:
     """Who asks, and who the owner of their idempotency keys is. Raises Refusal 403."""
     caller = permitted(request, Scope.SEND)
-    client = request.scope.get("client")
-    address = client[0].removeprefix("::ffff:") if client and client[0] else "unix"
-    return Asked(client=address, user=caller.name, began=parts.clock()), caller.key
+    client = client_of(request.scope).removeprefix("::ffff:")
+    return Asked(client=client, user=caller.name, began=parts.clock()), caller.key
 
 
 def _begin(sending: Sending, request: Request, owner: str) -> Use:
