@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from relay.model import Labels, State
-from tests.desk import message
+from relay.model import Labels, State, TimelineEvent
+from tests.desk import NOW, message
 
 
 @pytest.fixture
@@ -99,6 +99,13 @@ def test_show_has_facts_recipients_and_timeline(queue):
     assert recipient[6].startswith("451 4.3.0 busy; and ")
     assert ["event", "2026-11-18T11:05:50.000Z", "attempt", "primary", "", "451 4.3.0 busy"] in shown.rows
     assert json.loads(queue("show", "0b", "--json").out)["timeline"][1]["kind"] == "attempt"
+
+
+def test_show_has_what_was_said_to_a_provider(relay, queue):
+    said = ("C: MAIL FROM:<a@example.com>", "S: 451 4.3.0 busy")
+    event = TimelineEvent(at=NOW, kind="attempt", provider="primary", detail="451 4.3.0 busy", conversation=said)
+    relay.desk.messages["0a"] = message("0a", timeline=(event,))
+    assert queue("show", "0a").rows[-2:] == [["said", "", "", "primary", "", line] for line in said]
 
 
 def test_show_has_what_its_sender_wrote_on_it(relay, queue):
