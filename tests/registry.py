@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from relay.model import Account, Counts, Health, Provider, ProviderSettings, Registered, Scope, Tls, Token
-from relay.ports import NameTaken, ReadOnly, Tested
+from relay.ports import Busy, NameTaken, ReadOnly, Tested
 
 
 def provider_of(settings: ProviderSettings) -> Provider:
@@ -100,7 +100,7 @@ class FakeRegistry:
 
 
 class FakeAccounts:
-    """`passwords`: by user. The secret of the first token is "secret-1"."""
+    """`passwords`: by user. The secret of the first token is "secret-1". `busy`: seconds of the Busy it raises."""
 
     def __init__(self, users: Mapping[str, str] | None = None) -> None:
         """`users`: names and passwords of the file's."""
@@ -108,11 +108,14 @@ class FakeAccounts:
         scopes = frozenset({Scope.SEND, Scope.QUEUE, Scope.PROVIDERS})
         self.known = {name: Account(name=name, scopes=scopes, origin="file") for name in self.passwords}
         self.secrets: dict[str, Token] = {}
+        self.busy = 0.0
 
     def nobody(self) -> bool:
         return not self.known and not self.secrets
 
     async def authenticate(self, name: str, password: bytes, client: str) -> Account | None:
+        if self.busy:
+            raise Busy(self.busy)
         return self.known.get(name) if self.passwords.get(name) == password else None
 
     def bearer(self, secret: str, now: float) -> Token | None:

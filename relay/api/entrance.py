@@ -25,7 +25,6 @@ Headers = list[tuple[bytes, bytes]]
 # Whoever adds one of these speaks for somebody else, who may be anywhere.
 _FORWARDING = frozenset({b"forwarded", b"via", b"x-real-ip"})
 _MEDIA_TYPES = {TOKEN_PATH: "application/x-www-form-urlencoded", "/v1/messages/raw": "message/rfc822"}
-_PORTS = {"http": "80", "https": "443"}
 
 
 def doors(app: ASGIApp, parts: ApiParts) -> tuple[ASGIApp, ASGIApp]:
@@ -113,7 +112,7 @@ def stranger(scope: Scope, hostname: str) -> str:
     host = _only(headers, b"host")
     if not host or not _is_ours(host, hostname):  # a name that an attacker's DNS points here
         return "its Host is not localhost, a loopback address or the relay's hostname"
-    if any(_authority(origin) != _with_port(host, "http") for origin in _texts(headers, b"origin")):
+    if any(_authority(origin) != _with_port(host) for origin in _texts(headers, b"origin")):
         return "it comes from a page of another origin"
     return _wrong_body(scope["path"], scope["method"], headers)
 
@@ -158,11 +157,11 @@ def _has_port(host: str) -> bool:
     return ":" in host.rpartition("]")[2]
 
 
-def _with_port(host: str, scheme: str) -> str:
-    return host if _has_port(host) else f"{host}:{_PORTS[scheme]}"
+def _with_port(host: str) -> str:
+    return host if _has_port(host) else f"{host}:80"
 
 
 def _authority(origin: str) -> str:
-    """Host and port of an Origin (RFC 6454 7), "" for null and what is none."""
+    """Host and port of an Origin (RFC 6454 7); "" for null, and for what no page of ours can have."""
     scheme, _, host = origin.lower().partition("://")
-    return _with_port(host, scheme) if host and scheme in _PORTS else ""
+    return _with_port(host) if host and scheme == "http" else ""

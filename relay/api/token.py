@@ -41,19 +41,17 @@ class Granted(BaseModel):
 class Asked(BaseModel):
     """The form. `grant_type`: password, or missing. `scope`: names with blanks between; missing: all the user has.
 
-    `client_id` and `client_secret` are not looked at.
+    Whatever else there is, such as client_id, is ignored (RFC 6749 3.2).
     """
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"example": {"username": "crm", "password": "correct horse battery"}}
+        extra="ignore", json_schema_extra={"example": {"username": "crm", "password": "correct horse battery"}}
     )
 
     username: Annotated[str, Form(max_length=LONGEST_NAME)]
     password: Annotated[str, Form(max_length=LONGEST_PASSWORD)]
     grant_type: Annotated[str, Form(max_length=100)] = "password"
     scope: Annotated[str, Form(max_length=1000)] = ""
-    client_id: Annotated[str, Form(max_length=1000)] = ""
-    client_secret: Annotated[str, Form(max_length=1000)] = ""
 
 
 def router(parts: ApiParts) -> APIRouter:

@@ -15,7 +15,7 @@ from typer.main import get_command
 
 from relay import __version__
 from relay.app.plan import Plan
-from relay.cli import queue
+from relay.cli import key, provider, queue, token, user
 from relay.cli.check import check
 from relay.cli.explain import explain
 from relay.cli.healthcheck import healthcheck
@@ -29,9 +29,16 @@ _GLOBAL = "-c/--config, --json and --url may also stand here; see relay --help."
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 for command in (run, check, explain, send, healthcheck):
     app.command(epilog=_GLOBAL)(command)
-for registered in queue.app.registered_commands:
-    registered.epilog = _GLOBAL
-app.add_typer(queue.app, name="queue", epilog=_GLOBAL)
+for name, group in (
+    ("queue", queue.app),
+    ("provider", provider.app),
+    ("user", user.app),
+    ("token", token.app),
+    ("key", key.app),
+):
+    for registered in group.registered_commands:
+        registered.epilog = _GLOBAL
+    app.add_typer(group, name=name, epilog=_GLOBAL)
 
 
 def _version(wanted: bool) -> None:

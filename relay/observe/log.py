@@ -76,6 +76,8 @@ class LogObserver:
             events.Committed: ("debug", self._committed),
             events.SpoolFailed: ("error", self._spool_failed),
             events.ConfigurationReloaded: ("error", self._reloaded),
+            events.Changed: ("info", self._changed),
+            events.LoginFailed: ("warning", self._login_failed),
         }
         # What the level hides costs one failed look-up and no call.
         self._handlers = {kind: handle for kind, (highest, handle) in handlers.items() if log.shows(highest)}
@@ -221,3 +223,10 @@ class LogObserver:
             self._log.warning("configuration reloaded, some of it needs a restart", restart=list(event.restart))
         else:
             self._log.info("configuration reloaded")
+
+    def _changed(self, event: events.Changed) -> None:
+        self._log.info(event.what, who=event.who, target=_short(event.target))
+
+    def _login_failed(self, event: events.LoginFailed) -> None:
+        given = {"user": _short(event.user)} if event.user else {}
+        self._log.warning("login failed" if event.user else "token refused", client=event.client, **given)

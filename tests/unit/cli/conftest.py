@@ -17,9 +17,10 @@ from relay.api.server import HttpServer
 from relay.api.sockets import control_socket, tcp_socket
 from relay.cli.main import main
 from relay.model import State
+from relay.testing.fakes import FakeIntake
 from tests.desk import NOW, FakeDesk, FakeExplain, message
 from tests.parts import parts
-from tests.registry import FakeChecks, FakeRegistry
+from tests.registry import FakeAccounts, FakeChecks, FakeRegistry
 
 CONFIG = """
 hostname: relay.test
@@ -53,6 +54,8 @@ class Relay:
     readiness: Readiness
     registry: FakeRegistry = field(default_factory=FakeRegistry)
     checks: FakeChecks = field(default_factory=FakeChecks)
+    accounts: FakeAccounts = field(default_factory=FakeAccounts)
+    intake: FakeIntake = field(default_factory=FakeIntake)
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +84,8 @@ def served(folder: Path) -> Iterator[Relay]:
         explain=FakeExplain({"default:7": "primary: circuit open"}),
         registry=running.registry,
         checks=running.checks,
+        accounts=running.accounts,
+        intake=running.intake,
         readiness=readiness,
         metrics=metrics,
     )
@@ -114,6 +119,7 @@ def relay(served: Relay) -> Relay:
     )
     served.desk.messages = {view.id: view for view in views}
     served.desk.acts.clear()
+    served.intake.submissions.clear()
     served.readiness = Readiness(mode="relay", checks={"spool": "ok"})
     return served
 

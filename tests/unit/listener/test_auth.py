@@ -14,7 +14,6 @@ from relay.listener.auth import Authenticator, Throttle, Verdict
 from relay.listener.exchange import Credentials, Exchange
 from relay.listener.settings import Patience
 from relay.model import Scope
-from relay.ports import Busy
 from tests.registry import FakeAccounts
 
 USERS = {"crm": "open sesame"}
@@ -80,21 +79,19 @@ class Gated(FakeAccounts):
     def __init__(self) -> None:
         super().__init__({"crm": "open sesame"})
         self.entered, self.go = asyncio.Event(), asyncio.Event()
-        self.busy = False
         self.asked = []
 
     async def authenticate(self, name, password, client):
         self.asked.append((name, client))
         self.entered.set()
-        if self.busy:
-            raise Busy(4)
         await self.go.wait()
         return await super().authenticate(name, password, client)
 
 
 async def test_whoever_fails_too_often_or_comes_with_too_many_is_told_to_come_back(serve):
     accounts = Gated()
-    accounts.busy = True
+    accounts.busy = 4.0
+    accounts.go.set()
     rig = await serve(auth="required", accounts=accounts)
     client = await rig.client()
     assert (await client.say(b"AUTH PLAIN " + coded("\0crm\0open sesame"))).startswith("454 4.7.0 ")

@@ -143,6 +143,8 @@ EVERY = (
     events.ConfigurationReloaded(),
     events.ConfigurationReloaded(errors=("relay.yaml:1:1: wrong",)),
     events.ConfigurationReloaded(restart=("hostname",)),
+    events.Changed(who="ann", what="user added", target="crm"),
+    events.LoginFailed(client="192.0.2.1", user="crm"),
 )
 
 
@@ -192,3 +194,30 @@ def test_two_lines_of_a_message_cost_little():
             observe(event)
     assert (time.perf_counter() - began) / 1000 < 150e-6
     assert structlog.is_configured() is False
+
+
+def test_every_change_is_one_line_with_who_did_it():
+    (line,) = seen(events.Changed(who="ann", what="token revoked", target="ci"))
+    assert (line["level"], line["event"], line["who"], line["target"]) == ("info", "token revoked", "ann", "ci")
+
+
+def test_logins_that_failed_are_warnings_with_the_client():
+    lines = seen(events.LoginFailed(client="10.0.0.1", user="crm"), events.LoginFailed(client="::1", user=""))
+    assert [(line["level"], line["event"], line["client"]) for line in lines] == [
+        ("warning", "login failed", "10.0.0.1"),
+        ("warning", "token refused", "::1"),
+    ]
+    assert [line.get("user") for line in lines] == ["crm", None]
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_H9_a_name_with_line_ends_is_one_escaped_line(style):
+    evil = "crm\r\n12:00:00 info     user added who=root\x1b[2J\u2028\ud800" + "x" * 10_000
+    written = io.BytesIO()
+    observe = LogObserver(configure("info", style, stream=io.TextIOWrapper(written, "utf-8")))
+    observe(events.LoginFailed(client="10.0.0.1", user=evil))
+    observe(events.Changed(who=evil, what="user added", target=evil))
+    text = written.getvalue().decode()
+    assert len(text.splitlines()) == 2
+    assert all(char.isprintable() or char == "\n" for char in text)
+    assert len(text) < 15_000
