@@ -318,7 +318,7 @@ class Connection(HttpToolsProtocol):
             self._look_for_request(now, self._since + HURRIED if pressed else self._due)
         elif self._stage is _Stage.BODY:
             self._look_at_body(now)
-        elif now > self._due:
+        elif now > (self._since + HURRIED / 2 if pressed and not self._real.is_closing() else self._due):
             self.abort()
 
     def _look_for_request(self, now: float, due: float) -> None:

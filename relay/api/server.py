@@ -35,7 +35,7 @@ class Bounds:
     held: int
 
 
-TCP = Bounds(connections=1000, requests=500, held=128 << 20)
+TCP = Bounds(connections=1000, requests=500, held=96 << 20)  # two of the largest mails as JSON; work takes thrice that
 CONTROL = Bounds(connections=100, requests=50, held=64 << 20)
 _USUAL = sizes_of(lambda: House(hostname="localhost", fallback=Identity(address="")))
 

@@ -11,6 +11,7 @@ import resource
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -125,8 +126,12 @@ def test_H6_ten_thousand_sends_at_once(
     print(f"answers {dict(crowd.answers)}, grown {(one.peak_memory() - before) / 1e6:.0f} MB, readyz {slowest:.2f} s")
 
 
+@pytest.mark.slow
 def test_H6_a_thousand_slow_clients_lock_nobody_out(relay: Callable[..., Relay]) -> None:
-    """More than may be connected at once say half a request each, and are let go for who means it."""
+    """More than may be connected at once say half a request each, and are let go for who means it.
+
+    Slow because each has two seconds of the relay's patience and a second for its farewell.
+    """
     one = relay().start()
     crowd = []
     for _ in range(1100):
@@ -141,7 +146,7 @@ def test_H6_a_thousand_slow_clients_lock_nobody_out(relay: Callable[..., Relay])
         assert one.get("/readyz")[0] == 200
         began = time.monotonic()
         assert one.get("/readyz", tcp=True)[0] == 200
-        assert time.monotonic() - began < 9
+        assert time.monotonic() - began < 8
     finally:
         for client in crowd:
             client.close()
@@ -154,20 +159,19 @@ def test_H6_large_bodies_at_once_fill_a_budget_and_no_more(relay: Callable[..., 
     before = one.memory()
     text = json.dumps(letter(1) | {"attachments": []}).encode()[:-3]
     body = text + b'[{"filename":"a","content":"' + b"QUFB" * 7_000_000 + b'"}]}'
-    statuses = collections.Counter[int]()
-    clients = [UnixHTTP(one.control) for _ in range(6)]
-    head = {"Content-Type": "application/json", "Content-Length": str(len(body))}
-    for client in clients:
-        client.putrequest("POST", "/v1/messages")
-        for name, value in head.items():
-            client.putheader(name, value)
-        client.endheaders()
-    for client in clients:
-        with contextlib.suppress(ConnectionError):  # its answer is there already
-            client.send(body)
-        response = client.getresponse()
-        statuses[response.status] += 1
-        client.close()
+
+    def send(_: int) -> int:
+        with contextlib.closing(UnixHTTP(one.control)) as client:
+            client.putrequest("POST", "/v1/messages")
+            client.putheader("Content-Type", "application/json")
+            client.putheader("Content-Length", str(len(body)))
+            client.endheaders()
+            with contextlib.suppress(ConnectionError):  # its answer is there already
+                client.send(body)
+            return client.getresponse().status
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = collections.Counter(pool.map(send, range(16)))
     assert set(statuses) <= {202, 429}
     assert statuses[202] >= 1
     print(f"answers {dict(statuses)}, grown {(one.peak_memory() - before) / 1e6:.0f} MB")
