@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from relay.app.checks import own_sender
-from relay.app.plan import Plan
-from relay.compose.senders import House
-from relay.db.errors import SpoolError
+from relay.app.plan import Plan, WrongPlan
+from relay.compose.senders import LARGEST, MOST, House
 from relay.model import Identity, Provider, Registered
 from relay.spool.sqlite import SqliteSpool
 from relay.store.accounts import StoredAccounts
@@ -41,9 +40,9 @@ class Managed:
         """Whether a plan fits what people made. Raises SpoolError: one sentence, the cause and the fix."""
         self.registry.check(plan.providers)
         for settings in plan.listeners:
-            if settings.auth == "required" and not self.accounts.users():
-                raise SpoolError(
-                    f"listener {settings.name!r} has auth: required, but there are no users: add one with "
+            if settings.auth == "required" and not self.accounts.somebody_sends(plan.users):
+                raise WrongPlan(
+                    f"listener {settings.name!r} has auth: required, but there are no users who may send: add one with "
                     "relay user add NAME or under users in the configuration, or set auth: none"
                 )
 
@@ -59,6 +58,7 @@ class Managed:
 
     async def close(self) -> None:
         """Write what is kept in memory only."""
+        await self.accounts.close()
         await self.registry.close()
 
     def house(self, plan: Plan) -> House:
@@ -71,9 +71,10 @@ class Managed:
             fallback=fallback,
             sender=sender if given.address or given.name else None,
             identities=plan.identities,
-            max_message_size=max((one.max_message_size for one in plan.listeners), default=House.max_message_size),
-            max_recipients=max((one.max_recipients for one in plan.listeners), default=House.max_recipients),
+            max_message_size=max((one.max_message_size for one in plan.listeners), default=LARGEST),
+            max_recipients=max((one.max_recipients for one in plan.listeners), default=MOST),
             give_up_after=plan.delivery.retry.give_up_after,
+            wanted=frozenset(name for route in plan.routes for name, _ in route.match.headers),
         )
 
 

@@ -7,10 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Final
 
 from msgspec import Struct, field
 
 from relay.model import Identity, Rewrite
+
+
+LARGEST: Final = 35 * 1024 * 1024
+MOST: Final = 1000
+"""Bytes of a message and recipients, where no listener says."""
 
 
 class House(Struct, frozen=True, kw_only=True):
@@ -25,8 +31,8 @@ class House(Struct, frozen=True, kw_only=True):
     fallback: Identity
     sender: Identity | None = None
     identities: Mapping[str, Identity] = field(default_factory=dict)
-    max_message_size: int = 35 * 1024 * 1024
-    max_recipients: int = 1000
+    max_message_size: int = LARGEST
+    max_recipients: int = MOST
     give_up_after: float = 5 * 86400.0
     wanted: frozenset[str] = frozenset()
 
