@@ -13,7 +13,6 @@ from msgspec import Struct, field
 
 from relay.model import Identity, Rewrite
 
-
 LARGEST: Final = 35 * 1024 * 1024
 MOST: Final = 1000
 """Bytes of a message and recipients, where no listener says."""
