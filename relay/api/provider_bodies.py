@@ -63,6 +63,12 @@ def _kind(value: str) -> str:
     return value
 
 
+def _secret(value: str) -> str:
+    if value in SHOWN_PASSWORDS:
+        raise ValueError("is what is shown instead of a password: give the password itself")
+    return value
+
+
 def _unset(schema: dict[str, Any]) -> None:
     """What is left out stays as it is: a default in the description would be wrong."""
     schema.pop("default", None)
@@ -76,6 +82,7 @@ Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_line)
 Text = Annotated[str, Field(max_length=200), AfterValidator(_line)]
 Login = Annotated[str, Field(max_length=320), AfterValidator(_clean)]
 Password = Annotated[str, Field(max_length=1000), AfterValidator(_clean)]
+NewPassword = Annotated[Password, AfterValidator(_secret)]
 Address = Annotated[str, Field(max_length=320), AfterValidator(_address)]
 Host = Annotated[str, Field(min_length=1, max_length=254), AfterValidator(_host)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -107,7 +114,10 @@ class Credentials(_Body):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "example": {"smtp_username": "new-email@gmail.com", "smtp_password": "new-app-password"},
+            "example": {
+                "smtp_username": "new-email@gmail.com",
+                "smtp_password": "new-app-password",  # nosec B105 - nobody's
+            },
         }
     )
 
@@ -150,7 +160,7 @@ class NewProvider(ChangedProvider):
                 "smtp_host": "smtp.gmail.com",
                 "smtp_port": 587,
                 "smtp_username": "your-email@gmail.com",
-                "smtp_password": "your-app-password",
+                "smtp_password": "your-app-password",  # nosec B105 - nobody's
                 "smtp_use_tls": True,
                 "smtp_use_ssl": False,
                 "from_email": "your-email@gmail.com",
@@ -163,6 +173,7 @@ class NewProvider(ChangedProvider):
 
     name: Name
     smtp_host: Host
+    smtp_password: NewPassword = _left_out("none unless given; never shown")
 
 
 class TestMail(_Body):

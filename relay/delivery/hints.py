@@ -51,13 +51,13 @@ def _first(table: tuple[tuple[str, str], ...], reply: Reply) -> str:
     return next((hint for sign, hint in table if sign in text), "")
 
 
-_APP_PASSWORD = "an app password is needed: make one in the account's security settings and set it as password"
+_APP = "an app password is needed: make one in the account's security settings and set it as password"
 _LOGIN = "the provider wants a login: set username and password of this provider"
 
 _ACCOUNT = (
     ("5.7.139", "basic authentication is off here: enable SMTP AUTH for the mailbox, or use another provider"),
-    ("5.7.9", _APP_PASSWORD),
-    ("application-specific", _APP_PASSWORD),
+    ("5.7.9", _APP),
+    ("application-specific", _APP),
     ("5.7.30", "basic authentication was switched off here: use another way to authenticate or another provider"),
     ("starttls", "the provider wants TLS before it talks: set tls: starttls, or implicit on port 465"),
     ("authentication required", _LOGIN),

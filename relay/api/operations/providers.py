@@ -31,7 +31,7 @@ _SETTINGS = {
     "smtp_host": "host",
     "smtp_port": "port",
     "smtp_username": "username",
-    "smtp_password": "password",
+    "smtp_password": "password",  # nosec B105 - a name
     "smtp_use_tls": "use_tls",
     "smtp_use_ssl": "use_ssl",
     "from_email": "from_email",

@@ -64,6 +64,7 @@ async def refused(ask: Client, field: str, value: object, *, method: str = "POST
         ("smtp_use_ssl", 1),
         ("smtp_password", None),
         ("smtp_password", "x" * 1001),
+        ("smtp_password", "encrypted_password"),
         ("smtp_username", "x" * 321),
         ("from_email", "nobody"),
         ("from_email", "a@b@c"),
