@@ -114,11 +114,20 @@ async def test_H6_a_large_body_is_413_declared_or_not(api):
     assert api.desk.acts == []
 
 
-async def test_H6_deep_json_is_refused(api):
-    deep = b"[" * 200_000
-    head = b"POST /v1/queue/actions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
-    answer = await exchange(api.control, head + b"Content-Length: %d\r\n\r\n" % len(deep) + deep)
-    assert answer.status in (400, 422)
+@pytest.mark.parametrize("depth", [100, 500, 900, 5_000, 100_000])
+@pytest.mark.parametrize(
+    "target", ["/v1/queue/actions", "/v1/messages", "/smtp/send-email", "/api/email-provider/providers/"]
+)
+async def test_H6_deep_json_is_refused(api, target, depth):
+    head = f"POST {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n".encode()
+    for body in (
+        b"[" * depth,
+        b"[" * depth + b"]" * depth,
+        b'{"metadata":' + b'{"a":' * depth + b"1" + b"}" * (depth + 1),
+    ):
+        answer = await exchange(api.control, head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        assert answer.status in (400, 422, 413 if len(body) > 64 << 10 else 400)
+        assert len(answer.body) < 20_000
 
 
 async def test_openapi_names_every_resource(api):
