@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from relay.api.sockets import CannotListen
-from relay.app.plan import CannotStart, Plan
+from relay.app.plan import CannotStart, Plan, WrongPlan
 from relay.app.running import Relay, configured
 from relay.config.listen import listen_address
 from relay.db.errors import SpoolError
@@ -70,7 +70,7 @@ async def _serve(plan: Plan, log: Log) -> int:
     try:
         await relay.start()
     except (SpoolError, ListenerError, CannotListen) as error:
-        raise CannotStart(str(error)) from error
+        raise CannotStart(str(error), 2 if isinstance(error, WrongPlan) else 1) from error
     _announce(relay, log)
     gc.freeze()  # what was imported and built stays for good: the collector need not look at it again
     gc.set_threshold(*COLLECT)

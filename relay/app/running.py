@@ -72,9 +72,9 @@ class Relay:
 
     async def _start(self) -> None:
         plan = self.plan
-        self._warn()
         self._core = await Core.open(plan, rng=self._rng, observe=self.observe)
         self._closing.push_async_callback(self._core.close)
+        self._warn()
         self._core.managed.check(plan)
         self._listeners = Listeners(self._ports())
         door = self._door()
@@ -84,7 +84,7 @@ class Relay:
         await door.start()
 
     def _warn(self) -> None:
-        for warning in self.plan.warnings:
+        for warning in (*self.plan.warnings, *self._core.managed.accounts.warnings):
             self._log.warning(warning)
 
     def _door(self) -> Door:

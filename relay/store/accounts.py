@@ -83,6 +83,12 @@ class StoredAccounts:
             for name in sorted(self._added.keys() & self._of_file.keys())
         )
 
+    def somebody_sends(self, of_file: Sequence[FileUser]) -> bool:
+        """Whether anybody could log in to send mail, were these the file's users."""
+        scopes = {name: user.account.scopes for name, user in self._added.items()}
+        scopes |= {user.name: user.scopes for user in of_file}
+        return any(Scope.SEND in implied(one) for one in scopes.values())
+
     def _settle(self) -> None:
         self._users = self._added | self._of_file
         self._hashes = [user.secret.hash for user in self._users.values() if user.secret.hash]

@@ -118,11 +118,17 @@ def test_healthcheck(relay, run):
     assert (ill.code, ill.rows[-1], ill.err) == (1, ["spool", "disk is full"], "relay: the relay is not ready\n")
 
 
-def test_another_relay_by_url(relay, run):
+def test_another_relay_by_url(relay, run, monkeypatch):
+    relay.accounts.__init__()
+    made = run("token", "create", "--scope", "queue", "-c", relay.config)
     assert run("healthcheck", "--url", f"http://127.0.0.1:{relay.port}").code == 0
     refused = run("queue", "list", "--url", f"http://127.0.0.1:{relay.port}/")
     assert (refused.code, refused.out) == (1, "")
-    assert "control socket" in refused.err
+    assert "this needs a token" in refused.err
+    monkeypatch.setenv("RELAY_TOKEN", made.out.strip())
+    assert run("queue", "list", "--url", f"http://127.0.0.1:{relay.port}/").code == 0
+    assert "scope admin" in run("token", "list", "--url", f"http://127.0.0.1:{relay.port}/").err
+    relay.accounts.__init__()
     for url in ("ftp://x", "127.0.0.1:80", "http://127.0.0.1:99999"):
         assert run("queue", "list", "--url", url).code == 2
 

@@ -146,6 +146,19 @@ async def test_a_reload_changes_who_the_file_knows_and_ends_their_sessions(accou
     assert accounts.bearer(secrets["crm"], NOW) is None
 
 
+async def test_whether_anybody_could_send(accounts: StoredAccounts) -> None:
+    reader = FileUser(name="reader", secret=CRM.secret, scopes=frozenset({Scope.QUEUE}))
+    boss = FileUser(name="boss", secret=CRM.secret, scopes=frozenset({Scope.ADMIN}))
+    assert [accounts.somebody_sends(of_file) for of_file in ([], [reader], [CRM, reader], [boss])] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+    await accounts.add_user("reader", b"open sesame", [Scope.SEND], NOW)
+    assert [accounts.somebody_sends(of_file) for of_file in ([], [reader])] == [True, False]
+
+
 async def test_a_session_of_a_file_user_outlives_a_restart_but_not_its_user(kept: Kept) -> None:
     kept.accounts.adopt([CRM])
     _, secret = await kept.accounts.issue("crm", [Scope.SEND], NOW, user="crm", seconds=3600)
