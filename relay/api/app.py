@@ -58,7 +58,10 @@ async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
 
 async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
     """Where and what, not the value: pydantic's own errors repeat the input, which may be a secret (hazard H8)."""
-    errors = [{"loc": [*map(shown, found["loc"])], "msg": found["msg"]} for found in error.errors()]
+    errors = [
+        {"loc": [*map(shown, found["loc"])], "msg": found["msg"].removeprefix("Value error, ")}  # pydantic's words
+        for found in error.errors()
+    ]
     return _answer(request, 422, "the request is not as it should be; see errors", errors)
 
 

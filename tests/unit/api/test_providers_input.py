@@ -95,7 +95,7 @@ async def test_a_limit_of_nothing_names_the_fix(ask, field):
 
 
 async def test_other_types_are_not_in_this_version(ask):
-    assert "not in this version" in (await refused(ask, "provider_type", "ses"))["msg"]
+    assert (await refused(ask, "provider_type", "ses"))["msg"] == "not in this version: it must be smtp"
 
 
 @pytest.mark.parametrize("missing", ["name", "smtp_host"])
