@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from relay.app.checks import own_sender
-from relay.app.plan import Plan, WrongPlan
+from relay.app.plan import Plan
 from relay.compose.senders import LARGEST, MOST, House
 from relay.model import Identity, Provider, Registered
 from relay.spool.sqlite import SqliteSpool
 from relay.store.accounts import StoredAccounts
 from relay.store.registry import StoredRegistry
+
+
+class WrongPlan(SpoolError):
+    """What the configuration asks for does not fit what people made: a mistake in it like any other."""
 
 
 class Managed:

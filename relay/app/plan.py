@@ -14,7 +14,6 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from relay.config.listen import ListenAddress
-from relay.db.errors import SpoolError
 from relay.delivery.policy import DeliveryPolicy
 from relay.listener.settings import Settings
 from relay.model import Identity, Provider, Route
@@ -28,10 +27,6 @@ class CannotStart(Exception):
     def __init__(self, sentence: str, code: int = 1) -> None:
         super().__init__(sentence)
         self.code = code
-
-
-class WrongPlan(SpoolError):
-    """What the configuration asks for does not fit what people made: a mistake in it like any other."""
 
 
 class LogStyle(Struct, frozen=True, kw_only=True):

@@ -16,7 +16,8 @@ import sys
 from pathlib import Path
 
 from relay.api.sockets import CannotListen
-from relay.app.plan import CannotStart, Plan, WrongPlan
+from relay.app.managed import WrongPlan
+from relay.app.plan import CannotStart, Plan
 from relay.app.running import Relay, configured
 from relay.config.listen import listen_address
 from relay.db.errors import SpoolError
