@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from relay.app.checks import own_sender
 from relay.app.plan import Plan
 from relay.compose.senders import LARGEST, MOST, House
+from relay.db.errors import SpoolError
 from relay.model import Identity, Provider, Registered
 from relay.spool.sqlite import SqliteSpool
 from relay.store.accounts import StoredAccounts
@@ -57,7 +58,6 @@ class Managed:
 
     async def maintain(self, now: float) -> None:
         """Call every few seconds."""
-        await self.registry.maintain(now)
         await self.accounts.maintain(now)
 
     async def close(self) -> None:
