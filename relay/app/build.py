@@ -39,7 +39,7 @@ def plan(loaded: Loaded) -> Plan:
         control=config.control_path,
         shutdown_timeout=config.shutdown_timeout,
         log=LogStyle(level=config.log.level, format=config.log.format, redact=config.log.redact),
-        key=config.key_path,
+        secrets=config.key_path,
         allow_private=config.http.allow_private_providers if config.http else False,
         sender=Identity(address=config.sender.address or "", name=config.sender.name or ""),
         identities=identities(config),

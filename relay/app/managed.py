@@ -33,7 +33,12 @@ class Managed:
     async def open(cls, spool: SqliteSpool, plan: Plan, now: float) -> Managed:
         """Raises SpoolError: one sentence, the cause and the fix."""
         registry = await StoredRegistry.open(
-            spool.database, plan.providers, plan.key, now=now, allow_private=plan.allow_private, keep=plan.limits.keep
+            spool.database,
+            plan.providers,
+            plan.secrets,
+            now=now,
+            allow_private=plan.allow_private,
+            keep=plan.limits.keep,
         )
         return cls(registry, await StoredAccounts.open(spool.database, plan.users))
 

@@ -38,7 +38,7 @@ class LogStyle(Struct, frozen=True, kw_only=True):
 class Plan(Struct, frozen=True, kw_only=True):
     """`source`: the file it was read from, None: the built-in defaults. `http` None: none. Times in seconds.
 
-    `key`: the file with the encryption key. `allow_private`: providers made over HTTP may be in private networks.
+    `secrets`: the file with the encryption key. `allow_private`: providers made over HTTP may be in private networks.
     `sender`: of composed mail; what is empty in it comes from the default provider.
     """
 
@@ -55,19 +55,21 @@ class Plan(Struct, frozen=True, kw_only=True):
     control: Path
     shutdown_timeout: float
     log: LogStyle
-    key: Path
+    secrets: Path
     allow_private: bool = False
     sender: Identity = Identity(address="")
     identities: Mapping[str, Identity] = field(default_factory=dict)
     users: tuple[FileUser, ...] = ()
 
 
-_FIXED = ("hostname", "spool", "http", "control", "key", "allow_private")
+_FIXED = {"hostname": "hostname", "spool": "spool", "http": "http", "control": "control", "secrets": "secrets"}
+_FIXED |= {"allow_private": "http"}
+"""What a reload leaves as it is, and the setting that people know it by."""
 
 
 def restart_needed(old: Plan, new: Plan) -> tuple[str, ...]:
     """The settings that differ and that a reload leaves as they are."""
-    return tuple(name for name in _FIXED if getattr(old, name) != getattr(new, name))
+    return tuple(dict.fromkeys(known for name, known in _FIXED.items() if getattr(old, name) != getattr(new, name)))
 
 
 def without_restart(old: Plan, new: Plan) -> Plan:

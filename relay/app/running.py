@@ -126,6 +126,7 @@ class Relay:
             checks=core.checks,
             registry=core.managed.registry,
             maintain=core.maintain,
+            count=core.managed.registry.maintain,
             clock=time.time,
             failed=self.report,
         )

@@ -17,6 +17,7 @@ from relay.ports import Clock, Registry
 
 TICK = 0.5
 MAINTAIN_EVERY = 5.0
+COUNT_EVERY = 1.0
 
 IDLE = 300.0
 """Seconds without a delivery or a check after which an active provider is checked."""
@@ -30,7 +31,7 @@ class Prober(Protocol):
 
 
 class Upkeep:
-    """`maintain`: the spool's, and of what people manage."""
+    """`maintain`: the spool's, and of what people manage. `count`: writes down what providers did."""
 
     def __init__(
         self,
@@ -39,6 +40,7 @@ class Upkeep:
         checks: Prober,
         registry: Registry,
         maintain: Callable[[float], Awaitable[None]],
+        count: Callable[[float], Awaitable[None]],
         clock: Clock,
         failed: Callable[[BaseException], None],
     ) -> None:
@@ -46,6 +48,7 @@ class Upkeep:
         self._checks = checks
         self._registry = registry
         self._maintain = maintain
+        self._count = count
         self._clock = clock
         self._failed = failed
         self._began = clock()
@@ -54,7 +57,7 @@ class Upkeep:
 
     async def run(self) -> None:
         """Until cancelled. An error is reported and does not end it: nothing would ever recover again."""
-        maintained = 0.0
+        maintained = counted = 0.0
         try:
             while True:
                 now = self._clock()
@@ -64,6 +67,9 @@ class Upkeep:
                 if not 0 <= now - maintained < MAINTAIN_EVERY:
                     maintained = now
                     await self._guarded(self._maintain(now))
+                if not 0 <= now - counted < COUNT_EVERY:
+                    counted = now
+                    await self._guarded(self._count(now))
                 await asyncio.sleep(TICK)
         finally:
             for task in self._probes:

@@ -65,6 +65,7 @@ class World:
             checks=self.checks,
             registry=self.registry,
             maintain=self._maintain,
+            count=self._maintain,
             clock=lambda: self.now,
             failed=self.errors.append,
         )
