@@ -29,7 +29,9 @@ class Granted(BaseModel):
     """`expires_in`: seconds. `scope` is there when one was asked for."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"access_token": "relay_…", "token_type": "bearer", "expires_in": SECONDS}]}
+        json_schema_extra={
+            "examples": [{"access_token": "relay_…", "token_type": "bearer", "expires_in": SECONDS}]  # nosec B105
+        }
     )
 
     access_token: str
@@ -45,7 +47,8 @@ class Asked(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra="ignore", json_schema_extra={"example": {"username": "crm", "password": "correct horse battery"}}
+        extra="ignore",
+        json_schema_extra={"example": {"username": "crm", "password": "correct horse battery"}},  # nosec B105
     )
 
     username: Annotated[str, Form(max_length=LONGEST_NAME)]
@@ -80,7 +83,7 @@ def router(parts: ApiParts) -> APIRouter:
         _, secret = await parts.accounts.issue(
             account.name, scopes, parts.clock(), user=account.name, seconds=float(SECONDS)
         )
-        granted: dict[str, Any] = {"access_token": secret, "token_type": "bearer", "expires_in": SECONDS}
+        granted: dict[str, Any] = {"access_token": secret, "token_type": "bearer", "expires_in": SECONDS}  # nosec B105
         told = {"scope": " ".join(sorted(scopes))} if asked.scope else {}
         return JSONResponse(granted | told, headers=_NO_STORE)
 

@@ -52,7 +52,7 @@ class Token(BaseModel):
 class Created(Token):
     """`token`: the secret, which is shown this once."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE | {"token": "relay_…"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE | {"token": "relay_…"}]})  # nosec B105
 
     token: str
 
