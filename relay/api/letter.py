@@ -57,9 +57,9 @@ def _encoded(value: Any) -> bytes:
     if not isinstance(value, str):
         raise unfit("must be a string in base64")
     try:
-        text = value.encode("ascii")
-        return binascii.a2b_base64(text.translate(None, b"\r\n") if b"\n" in text else text, strict_mode=True)
-    except (UnicodeEncodeError, binascii.Error):
+        text = value.replace("\r", "").replace("\n", "") if "\n" in value else value
+        return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:  # binascii's own, or it is not ASCII
         raise unfit("is not base64 (RFC 4648 4: A-Z a-z 0-9 + / and = at the end)") from None
 
 
