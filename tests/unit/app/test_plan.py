@@ -73,7 +73,9 @@ def test_H8_a_plan_does_not_show_its_secrets() -> None:
     [
         ({}, ()),
         ({"hostname": "other.example"}, ("hostname",)),
-        ({"spool": {"url": "sqlite:///else/spool.db"}}, ("spool", "control", "key")),
+        ({"spool": {"url": "sqlite:///else/spool.db"}}, ("spool", "control", "secrets")),
+        ({"http": {"allow_private_providers": True}}, ("http",)),
+        ({"http": {"listen": "127.0.0.1:9", "allow_private_providers": True}}, ("http",)),
         ({"spool": {"max_size": "1GiB"}}, ()),
         ({"http": None}, ("http",)),
         ({"http": {"listen": "127.0.0.1:9"}}, ("http",)),
