@@ -36,7 +36,7 @@ class NewUser(BaseModel):
         extra="forbid",
         hide_input_in_errors=True,
         json_schema_extra={
-            "examples": [{"name": "crm", "password": "correct horse battery", "scopes": ["send", "queue"]}]
+            "examples": [{"name": "crm", "password": "correct horse battery", "scopes": ["send"]}]  # nosec B105
         },
     )
 
