@@ -15,7 +15,6 @@ from relay.api.parts import ApiParts, Readiness
 from relay.app.checks import ProviderChecks
 from relay.app.managed import Managed
 from relay.app.plan import Plan
-from relay.compose.senders import House
 from relay.delivery.dispatcher import Dispatcher
 from relay.events import Event, Observer
 from relay.model import Provider
@@ -24,7 +23,9 @@ from relay.upstream.smtp import SmtpTransport
 
 
 class Core:
-    """`plan`: what it runs by now. `providers`: those that exist now, of the file and of the API, by name."""
+    """`plan`: what it runs by now. `providers`: those that exist now, of the file and of the API, by name. `house`: what
+    composed mail is made with now.
+    """
 
     def __init__(
         self, plan: Plan, spool: SqliteSpool, dispatcher: Dispatcher, managed: Managed, observe: Observer
@@ -35,6 +36,7 @@ class Core:
         self.managed = managed
         self._observe = observe
         self.providers: Mapping[str, Provider] = {}
+        self.house = managed.house(plan)
         self.transport = SmtpTransport(plan.hostname)
         self.checks = ProviderChecks(
             transport=self.transport,
@@ -64,13 +66,10 @@ class Core:
         """No provider exists nor did: mail is accepted and kept, and goes nowhere."""
         return self.managed.registry.empty()
 
-    def house(self) -> House:
-        return self.managed.house(self.plan)
-
     async def apply(self) -> None:
         """What the plan and what people made say now is in force."""
         plan, now, before = self.plan, time.time(), self.providers
-        self.providers = self.managed.providers()
+        self.providers, self.house = self.managed.providers(), self.managed.house(plan)
         self.dispatcher.replace(self.providers.values(), plan.routes, plan.delivery, now=now, capture=self.capturing)
         if not before.keys() >= self.providers.keys():  # a new name begins with what is written under it: a rename
             self.dispatcher.load(
@@ -101,7 +100,7 @@ class Core:
             registry=self.managed.registry,
             accounts=self.managed.accounts,
             checks=self.checks,
-            house=self.house,
+            house=lambda: self.house,
             apply=self.apply,
             observe=self.observe,
             readiness=readiness,
