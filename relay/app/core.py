@@ -23,8 +23,9 @@ from relay.upstream.smtp import SmtpTransport
 
 
 class Core:
-    """`plan`: what it runs by now. `providers`: those that exist now, of the file and of the API, by name. `house`: what
-    composed mail is made with now.
+    """`plan`: what it runs by now. `providers`: those that exist now, of the file and of the API, by name.
+
+    `house`: what composed mail is made with now.
     """
 
     def __init__(
