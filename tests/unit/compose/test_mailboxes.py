@@ -29,6 +29,8 @@ NAMES = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_
         ('"" <ann@example.com>', Mailbox("ann@example.com")),
         ("Jörg <jörg@example.com>", Mailbox("jörg@example.com", "Jörg")),
         ('"a b"@example.com', Mailbox('"a b"@example.com')),
+        ("ann@example.com <ann@example.org>", Mailbox("ann@example.org", "ann@example.com")),
+        ('"ann@example.com, Bob" <bob@example.org>', Mailbox("bob@example.org", "ann@example.com, Bob")),
         ("Ann.O'Neil+x@EXAMPLE.com", Mailbox("Ann.O'Neil+x@EXAMPLE.com")),
     ],
 )
@@ -43,6 +45,9 @@ def test_what_people_write(text, mailbox):
         "nobody",
         "a@b@c",
         "ann@example.com, bob@example.com",
+        "ann@example.com, Bob <bob@example.com>",
+        "ann@example.com; Bob <bob@example.com>",
+        "Friends: ann@example.com <bob@example.com>",
         "Ann <ann@example.com> <bob@example.com>",
         "<a@b.example> Ann",
         "Ann ann@example.com",
