@@ -16,7 +16,7 @@ from relay.compose.mime import Encoded, Piece, is_plain, plain, tree
 from relay.compose.senders import House, UnknownIdentity, sender_of
 from relay.compose.words import field as text_field
 from relay.model import Envelope, Identity, MessageId, Recipient
-from relay.smtp.headers import HEAD, date_header, message_id_header, received_line, scan
+from relay.smtp.headers import HEAD, date_header, mailbox, message_id_header, received_line, scan
 
 
 class Unfit(Struct, frozen=True, kw_only=True):
@@ -99,8 +99,7 @@ def _reply_to(draft: Draft, identity: Identity) -> bytes:
         return mailboxes.field("Reply-To", draft.reply_to)
     if draft.sender is not None or not identity.reply_to:
         return b""
-    found = mailboxes.parse(identity.reply_to)
-    return b"" if isinstance(found, str) else mailboxes.field("Reply-To", [found])
+    return b"Reply-To: " + mailbox(identity.reply_to) + b"\r\n"  # as in mail that was written elsewhere
 
 
 def _head(draft: Draft, sender: Mailbox, reply_to: bytes, house: House, id: MessageId, at: float) -> bytes:

@@ -12,6 +12,7 @@ from typing import Final
 from msgspec import Struct, field
 
 from relay.model import Identity, Rewrite
+from relay.smtp.headers import mailbox
 
 LARGEST: Final = 35 * 1024 * 1024
 MOST: Final = 1000
@@ -61,3 +62,8 @@ def applied(identity: Identity) -> Rewrite:
         name = '"' + re.sub(r'(["\\])', r"\\\1", name) + '"'
     header_from = f"{name} <{identity.address}>" if name else identity.address
     return Rewrite(header_from=header_from, reply_to=identity.reply_to)
+
+
+def needs_utf8(identity: Identity) -> bool:
+    """Whether mail sent as it cannot go without SMTPUTF8 (RFC 6531 3.1): an address is not ASCII. Names are encoded."""
+    return not identity.address.isascii() or not mailbox(identity.reply_to).isascii()

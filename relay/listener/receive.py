@@ -10,7 +10,7 @@ import errno
 from collections.abc import Awaitable, Coroutine
 from typing import Any, cast
 
-from relay.compose.senders import UnknownIdentity, applied, named
+from relay.compose.senders import UnknownIdentity, applied, named, needs_utf8
 from relay.events import MessageAccepted
 from relay.listener import replies
 from relay.listener.replies import Refusal
@@ -164,7 +164,7 @@ class Receiver:
         sender, utf8 = transaction.sender, parameters.utf8 and (facts.non_ascii or not self._ascii_addresses())
         if identity is not None:
             sender = sender and identity.address  # the null sender stays: nobody answers a bounce (hazard E2)
-            utf8 = utf8 or not (identity.address + identity.reply_to).isascii()
+            utf8 = utf8 or needs_utf8(identity)
         return Envelope(
             sender=sender,
             recipients=tuple(transaction.recipients.values()),

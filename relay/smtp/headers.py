@@ -207,7 +207,7 @@ def _replaced(head: bytes, name: str, line: bytes) -> bytes:
 def mailbox(value: str) -> bytes:
     value = _BREAKING.sub(" ", value).strip()
     name, angle, address = value.rpartition("<")
-    name = name.strip().removeprefix('"').removesuffix('"')
+    name = re.sub(r'\\(["\\])', r"\1", name.strip().removeprefix('"').removesuffix('"'))
     if not angle or not name:
         return value.encode()
     return _phrase(name) + b" <" + address.encode()
@@ -218,7 +218,7 @@ def _phrase(name: str) -> bytes:
     if re.fullmatch(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+", name) and "=?" not in name:
         return name.encode()
     if name.isascii() and "=?" not in name:
-        return b'"' + re.sub(r'(["\\])', r"\\\1", re.sub(r'\\(["\\])', r"\1", name)).encode() + b'"'
+        return b'"' + re.sub(r'(["\\])', r"\\\1", name).encode() + b'"'
     words, word = [], b""
     for char in name:
         if len(word) + len(char.encode()) > 45:  # 75 characters a word, less =?utf-8?b??=, in base64

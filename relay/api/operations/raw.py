@@ -14,7 +14,7 @@ from relay.api.operations.idempotency import Digest, Use, replay
 from relay.api.operations.sending import Asked, Given, Sending, Taken, no_storage, source
 from relay.api.problem import Refusal
 from relay.compose.message import host_of
-from relay.compose.senders import House, UnknownIdentity, applied, named
+from relay.compose.senders import House, UnknownIdentity, applied, named, needs_utf8
 from relay.model import Body, Envelope, Identity, Message, MessageId, Recipient, Submission
 from relay.ports import BodyWriter
 from relay.smtp.data import Stuffer
@@ -170,8 +170,7 @@ def _judged(head: bytes, house: House) -> HeadFacts:
 def _envelope(to: To, identity: Identity | None, eight_bit: bool) -> Envelope:
     """Nothing was declared, so nothing is (hazard E3), but for addresses that cannot go without SMTPUTF8."""
     sender = identity.address if identity else to.sender
-    said = "".join((sender, identity.reply_to if identity else "", *to.recipients))
-    utf8 = not said.isascii()
+    utf8 = not "".join((sender, *to.recipients)).isascii() or (identity is not None and needs_utf8(identity))
     recipients = tuple([Recipient(address=address) for address in to.recipients])
     return Envelope(sender=sender, recipients=recipients, eight_bit=utf8 and eight_bit, utf8=utf8)
 

@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from relay.model import Labels, Rewrite
+from relay.model import Identity, Labels, Rewrite
 from relay.smtp.headers import HEAD
 from tests.asgi import Client
 from tests.desk import NOW
@@ -141,6 +141,12 @@ async def test_addresses_beyond_ascii_need_smtputf8(relay):
     await relay.raw("A: b\r\n\r\nKöln\r\n".encode(), target="/v1/messages/raw?from=a@b.example&to=j%C3%B6rg@x.example")
     envelope = relay.only.message.envelope
     assert (envelope.recipients[0].address, envelope.utf8, envelope.eight_bit) == ("jörg@x.example", True, True)
+
+
+async def test_E4_names_beyond_ascii_do_not(relay):
+    relay.limit(identities={"named": Identity(address="a@b.example", name="Jörg", reply_to="Für Jörg <h@b.example>")})
+    await relay.raw(target="/v1/messages/raw?identity=named&to=b@x.example")
+    assert not relay.only.message.envelope.utf8
 
 
 async def test_headers_that_routes_match_on(relay):

@@ -121,6 +121,13 @@ def test_an_identity_brings_its_name_and_where_answers_go():
     assert read(composed(elsewhere))["Reply-To"] == "me@example.com"
 
 
+@pytest.mark.parametrize("reply_to", ['The "Desk" here <h@example.com>', "=?utf-8?q?Help?= <h@example.com>"])
+def test_whatever_the_configuration_took_as_a_mailbox_stands_in_the_mail(reply_to):
+    odd = replace(HOUSE, sender=Identity(address="app@example.com", reply_to=reply_to))
+    [address] = read(composed(replace(DRAFT, sender=None), odd))["Reply-To"].addresses
+    assert (address.addr_spec, f"{address.display_name} <{address.addr_spec}>") == ("h@example.com", reply_to)
+
+
 @pytest.mark.parametrize(
     ("changed", "field"),
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.compose.senders import UnknownIdentity, applied, named
+from relay.compose.senders import UnknownIdentity, applied, named, needs_utf8
 from relay.model import Identity, Rewrite
 from relay.smtp.headers import rewrite
 
@@ -34,6 +34,7 @@ def test_what_it_changes() -> None:
         ("back\\slash", b'"back\\\\slash"'),
         ("a <b@c>", b'"a <b@c>"'),
         ("Jörg", b"=?utf-8?b?SsO2cmc=?="),
+        ('Jörgs "Shop" \\ Co', b"=?utf-8?b?SsO2cmdzICJTaG9wIiBcIENv?="),
         ("Evil\r\nBcc: v@x", b'"Evil  Bcc: v@x"'),
     ],
 )
@@ -41,3 +42,16 @@ def test_H1_any_name_is_one_mailbox(name: str, field: bytes) -> None:
     changes = applied(Identity(address="shop@example.com", name=name))
     head = rewrite(b"From: a\r\n\r\n", header_from=changes.header_from)
     assert head == b"From: " + field + b" <shop@example.com>\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("identity", "needed"),
+    [
+        (Identity(address="shop@example.com"), False),
+        (Identity(address="shop@example.com", name="Jörg", reply_to="Hilfe für alle <help@example.com>"), False),
+        (Identity(address="jörg@example.com"), True),
+        (Identity(address="shop@example.com", reply_to="Help <jörg@example.com>"), True),
+    ],
+)
+def test_E4_addresses_need_smtputf8_and_names_do_not(identity: Identity, needed: bool) -> None:
+    assert needs_utf8(identity) is needed

@@ -11,6 +11,7 @@ IDENTITIES = {
     "invoices": Identity(address="billing@example.com", name="Billing", reply_to="help@example.com"),
     "plain": Identity(address="plain@example.com"),
     "umlaut": Identity(address="jürgen@example.com"),
+    "named": Identity(address="plain@example.com", name="Jürgen", reply_to="Für Jürgen <help@example.com>"),
 }
 INVOICES = Rewrite(header_from="Billing <billing@example.com>", reply_to="help@example.com")
 LETTER = b"From: app@client.test\r\nSubject: x\r\n\r\nHello.\r\n"
@@ -73,6 +74,10 @@ async def test_E2_the_null_sender_stays(serve):
 
 async def test_E4_an_address_beyond_ascii_needs_smtputf8(serve):
     assert (await taken(serve, LETTER, identity="umlaut")).envelope.utf8
+
+
+async def test_E4_a_name_beyond_ascii_does_not(serve):
+    assert not (await taken(serve, LETTER, identity="named")).envelope.utf8
     assert not (await taken(serve, LETTER, identity="plain")).envelope.utf8
 
 
@@ -89,7 +94,7 @@ async def test_a_field_in_the_text_is_text(serve):
 @pytest.mark.parametrize("name", [b"invoice", b"", b"Invoices", b"\xc3\xa9\xff", b"invoices, plain"])
 async def test_an_unknown_name_is_refused_with_those_there_are(serve, name):
     reply = await refused(serve, b"X-Relay-Identity: " + name + b"\r\n" + LETTER)
-    assert reply.startswith("554 5.6.0 identity ") and reply.endswith(" is not one of: invoices, plain, umlaut")
+    assert reply.startswith("554 5.6.0 identity ") and reply.endswith(" is not one of: invoices, named, plain, umlaut")
 
 
 async def test_where_there_are_none_the_refusal_says_what_to_do(serve):
