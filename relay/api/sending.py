@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.functional_validators import BeforeValidator
 
 from relay.api.bodies import media_type, parsed, read, stream
-from relay.api.callers import client_of, permitted
+from relay.api.callers import client_of, needs, permitted
 from relay.api.letter import Accepted, Letter, Line, Moment, Tag, unfit
 from relay.api.operations.idempotency import MOST, Digest, Use, key_of, replay
 from relay.api.operations.raw import To, send_raw
@@ -177,6 +177,7 @@ def router(parts: ApiParts) -> APIRouter:
         "/raw",
         operation_id="send_raw_message",
         status_code=202,
+        dependencies=[Depends(needs(Scope.SEND))],  # before the query is looked at
         responses=_RESPONSES,
         openapi_extra={"requestBody": _RAW, "parameters": [_KEY]},
     )
