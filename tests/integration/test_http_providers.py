@@ -52,9 +52,12 @@ def test_a_wrong_password_shows_and_corrected_delivers_what_waits(
     shown = http.get(here)
     assert "535" in shown["health_detail"]
     assert "password" in shown["health_detail"]
-    message = http.get(f"/v1/messages/{waiting}")
-    assert message["state"] in ("queued", "deferred")
-    assert "535" in message["reason"] or "suspended" in message["reason"], message["reason"]
+
+    def waits() -> bool:
+        message = http.get(f"/v1/messages/{waiting}")
+        return message["state"] in ("queued", "deferred") and "535" in message["reason"]
+
+    until(waits, 5, "the message waits, and says why")
     assert [one["can_send_email"] for one in http.get(f"{PROVIDERS}health_status/")] == [False]
 
     pid = one.pid
@@ -108,6 +111,22 @@ def test_deactivated_and_deleted_ones_give_their_mail_to_others(relay: MAKE, led
     http("DELETE", f"{PROVIDERS}{id}/").must(204)
     assert second.wait_for(2)[1].recipients == ("ann@example.com",)
     assert one.get("/readyz")[0] == 200
+
+
+def test_mail_pinned_to_one_that_is_deleted_goes_elsewhere(relay: MAKE, ledger: Callable[[], Ledger]) -> None:
+    first, second = ledger(), ledger()
+    first.stop()
+    second.stop()
+    one, http = started(relay, providers=[provider("first", first.port)], retry={"first": "1s"})
+    id = add(http, second.port, name="second", priority=2)
+    waiting = compose(http, "bob@example.com")
+    until(lambda: "second" in http.get(f"/v1/messages/{waiting}")["reason"], 5, "both were tried")
+    http("POST", f"/v1/messages/{waiting}/reroute", {"provider": "second"}).must(200)
+    first.start()
+    never(lambda: first.taken, 1.5, "pinned mail goes elsewhere")
+    http("DELETE", f"{PROVIDERS}{id}/").must(204)
+    assert first.wait_for(1)[0].recipients == ("bob@example.com",)
+    one.wait_for_states(waiting, bob="accepted")
 
 
 def test_deleting_the_last_one_queues_what_comes(relay: MAKE, ledger: Callable[[], Ledger]) -> None:
