@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Coroutine
@@ -63,7 +64,7 @@ class Ledger:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._sessions: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -90,34 +91,50 @@ class Ledger:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(
-            self._accept, "127.0.0.1", self.port, limit=128 * 1024 * 1024, backlog=512, reuse_address=True
-        )
+        self._listener = listener = socket.create_server(("127.0.0.1", self.port), backlog=512)
+        listener.setblocking(False)
+        self._loop.add_reader(listener, self._accept, listener)
 
     async def _shut(self) -> None:
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
-        sessions = list(self._sessions)
-        for session in sessions:
-            session.cancel()
-        await asyncio.gather(*sessions, return_exceptions=True)
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            self._loop.remove_reader(listener)
+            listener.close()
+        while self._sessions:
+            for session in self._sessions:
+                session.cancel()
+            await asyncio.wait(self._sessions)
+        await asyncio.sleep(0)  # for the sockets of the last ones
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._sessions.add(task)
-        self.connections += 1
-        self.most_open = max(self.most_open, len(self._sessions))
+    def _accept(self, listener: socket.socket) -> None:
+        """By hand: a server of asyncio's that is closed while it accepts forgets the connection and leaves it open."""
+        with contextlib.suppress(BlockingIOError):
+            sock, _ = listener.accept()
+            session = self._loop.create_task(self._attend(sock))
+            self._sessions.add(session)
+            session.add_done_callback(lambda session: self._ended(session, sock))
+            self.connections += 1
+            self.most_open = max(self.most_open, len(self._sessions))
+
+    def _ended(self, session: asyncio.Task[None], sock: socket.socket) -> None:
+        """Also one that was cancelled before it began."""
+        self._sessions.discard(session)
+        sock.close()
+
+    async def _attend(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        reader = asyncio.StreamReader(limit=128 * 1024 * 1024)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        transport, _ = await self._loop.connect_accepted_socket(lambda: protocol, sock)
+        writer = asyncio.StreamWriter(transport, protocol, reader, self._loop)
         try:
             await _Session(self, reader, writer, self.connections).run()
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            self._sessions.discard(task)
+            transport.abort()
+        else:
             writer.close()
-            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-                await writer.wait_closed()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 class _Session:

@@ -137,10 +137,12 @@ def test_http_that_cannot_be_loaded_ends_the_start_cleanly(relay: Callable[..., 
     assert_one_sentence(one.run_to_end(), 1, "ImportError")
 
 
-def test_queue_is_not_open_to_the_network_door(relay: Callable[..., Relay]) -> None:
-    one = relay().start()
+def test_the_queue_is_open_to_the_network_door_with_a_token_once_there_is_somebody(
+    relay: Callable[..., Relay],
+) -> None:
+    one = relay(users=[{"name": "crm", "password": "a good one"}]).start()
     assert one.get("/v1/messages")[0] == 200
-    assert one.get("/v1/messages", tcp=True)[0] == 403
+    assert one.get("/v1/messages", tcp=True)[0] == 401
 
 
 def test_G8_second_instance_is_refused_and_the_first_lives_on(
