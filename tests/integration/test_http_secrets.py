@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
 from http_door import PROVIDERS, Http, http_of, local
 from ledger import Ledger
 from relay_process import Relay
@@ -54,7 +55,9 @@ def said_by_api(http: Http, message: str) -> Iterator[tuple[str, bytes]]:
 JSON = {"Content-Type": "application/json"}
 
 
+@pytest.mark.slow
 def test_H8_secrets_are_nowhere(relay: MAKE, ledger: Callable[[], Ledger]) -> None:
+    """Slow: a dozen commands, each a process, and all that the API says, twice."""
     upstream = ledger()
     upstream.script.login = ("app", PROVIDER)
     one = relay(log={"level": "debug", "format": "json"})
