@@ -90,7 +90,7 @@ class Remote(Relay):
         headers = self.headers | ({"Content-Type": "application/json"} if body else {})
         try:
             method = method or ("GET" if body is None else "POST")
-            self._connection.request(method, self._base + target, body, headers)
+            self._say(method, self._base + target, body, headers)
             answer = self._connection.getresponse()
             return answer.status, decoded(answer.read())
         except (FileNotFoundError, ConnectionRefusedError):
@@ -102,6 +102,14 @@ class Remote(Relay):
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Failure(f"no answer from {self._name}: {reason}; see the relay's log") from None
+
+    def _say(self, method: str, target: str, body: str | None, headers: Mapping[str, str]) -> None:
+        try:
+            self._connection.request(method, target, body, headers)
+        except (BrokenPipeError, ConnectionResetError):
+            if self._connection.sock is None:
+                raise
+            # A body that is too large is refused before it was read to its end; the answer says so.
 
 
 def decoded(content: bytes) -> JSON:

@@ -1,9 +1,11 @@
-"""The API of a relay that does not run, called in this process."""
+"""The API of a relay that does not run, called in this process; and what a running one refuses."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http.client import HTTPConnection
 
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -11,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from relay.api.app import create_app
 from relay.api.callers import CONTROL
 from relay.app.plan import CannotStart
-from relay.cli.client import refusal
+from relay.cli.client import Remote, refusal
 from relay.cli.local import Local
 from relay.cli.options import Failure
 from relay.config.load import load
@@ -90,3 +92,14 @@ def test_what_the_relay_could_not_read_is_wrong_usage(status, code):
 
 def test_an_answer_without_a_problem_document_still_is_a_sentence():
     assert str(refusal(502, {})) == "the relay answered 502"
+
+
+def test_a_refusal_is_heard_though_no_more_was_read():
+    near, far = socket.socketpair()
+    with near, far:
+        far.sendall(b'HTTP/1.1 413 Content Too Large\r\nContent-Length: 29\r\n\r\n{"detail": "it is too large"}')
+        far.shutdown(socket.SHUT_RDWR)
+        connection = HTTPConnection("localhost")
+        connection.sock = near
+        with pytest.raises(Failure, match="it is too large"):
+            Remote(connection, "here").ask("/v1/messages", {"text": "x" * 100_000})
