@@ -13,6 +13,7 @@ from relay.delivery.policy import BouncePolicy, DeliveryPolicy
 from relay.model import Body, Envelope, Message, MessageId, Recipient, Source, Submission
 from relay.smtp import dsn
 from relay.smtp.data import stuff, unstuff
+from relay.smtp.headers import IDENTITY, without
 
 BOUNCE, DELAY, RELAYED = "bounce", "delay", "relayed"
 LARGEST_RETURNED = 256 * 1024
@@ -74,11 +75,17 @@ def compose(
         to=to,
         now=now,
         fates=tuple(_fate(fate, hosts) for fate in notice.fates),
-        original=message.prefix + unstuff(body),
+        original=_original(message, body),
         whole=notice.whole,
         retry_until=message.expires_at if notice.kind == DELAY else 0.0,
     )
     return _submission(report, stuff(_FORM[notice.kind](report)), now + policy.retry.give_up_after)
+
+
+def _original(message: Message, body: bytes) -> bytes:
+    """As it came in, but for the name of its identity: that is for us only, and a notice goes out."""
+    content = message.prefix + unstuff(body)
+    return content if message.identity is None else without(content, IDENTITY)
 
 
 def _submission(report: dsn.Report, wire: bytes, expires_at: float) -> Submission:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from email import message_from_bytes
 
+from msgspec.structs import replace
+
 from relay.delivery.notices import Fate, Notice, compose
 from relay.delivery.policy import BouncePolicy, DeliveryPolicy
-from relay.model import MessageId, Recipient
+from relay.model import MessageId, Recipient, Rewrite
 from relay.smtp.data import unstuff
 
 BODY = b"Subject: hello\r\n\r\n..one dot\r\nsecret\r\n"
@@ -50,6 +52,18 @@ def test_one_mailbox_for_all_of_them(make) -> None:
 
     assert [r.address for r in submission.message.envelope.recipients] == ["ops@x"]
     assert "mail@x" in parsed["From"]
+
+
+def test_the_name_of_an_identity_does_not_go_out_in_a_notice(make) -> None:
+    body = b"X-Relay-Identity: invoices\r\n" + BODY + b"X-Relay-Identity: text\r\n"
+    message = replace(make.message(ret="FULL"), identity=Rewrite(header_from="billing@example.com"))
+    for kind in ("bounce", "delay"):
+        notice = Notice(kind=kind, message=message, fates=())
+        submission = compose(notice, body, id=MessageId("n1"), policy=POLICY, hosts={}, now=make.now)
+        text = submission.body.data
+        assert b"invoices" not in text
+        assert b"Subject: hello" in text
+        assert (b"X-Relay-Identity: text" in text) is (kind == "bounce")
 
 
 def test_headers_come_back_the_whole_message_only_if_asked_for(make) -> None:
