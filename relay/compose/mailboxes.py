@@ -18,8 +18,8 @@ from relay.smtp.address import parse_path
 MOST: int = 1000
 """Characters of a mailbox: a name, and an address at its limits."""
 _LONGEST_NAME = 320
-# A name that nobody quoted and that is addresses itself: a list or a group, of which the last alone would get the mail.
-_SEVERAL = re.compile(r"@.*[,;]|[,;:].*@")
+# Beside an address, in a name that nobody quoted: a list or a group, of which the last alone would get the mail.
+_SEVERAL = frozenset(",;:")
 _NAMED = re.compile(r'(?:"((?:[^"\\]|\\.)*)"|([^<>"]*[^<>" ])) *<([^<>]*)>')
 
 
@@ -39,7 +39,7 @@ def parse(text: str) -> Mailbox | str:
         named = _NAMED.fullmatch(address)
         if named is None:
             return _bare(address[1:-1]) if address.startswith("<") else _SHAPE
-        if named[2] and _SEVERAL.search(named[2]):
+        if named[2] and "@" in named[2] and not _SEVERAL.isdisjoint(named[2]):
             return _SHAPE
         name, address = _unquoted(named[1]) if named[1] is not None else named[2], named[3]
     found = _bare(address)
