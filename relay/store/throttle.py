@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
 from typing import TypeVar
 
 FREE = 5  # failures that cost nothing: people mistype
@@ -46,8 +47,8 @@ class Throttle:
 
     def keys(self, client: str, name: str) -> Keys:
         """What a try counts for."""
-        pair = (client, name[:_LONGEST_NAME])
-        return (pair,) if pair in self._trusted else (("client", client, ""), ("name", "", pair[1]))
+        pair = _pair(client, name)
+        return (pair,) if pair in self._trusted else (("client", pair[0], ""), ("name", "", pair[1]))
 
     def enter(self, keys: Keys, now: float) -> float:
         """Seconds to wait. 0: go on, and say to `leave` how it went."""
@@ -68,7 +69,7 @@ class Throttle:
 
     def succeeded(self, client: str, name: str) -> None:
         """It has its own account from now on. What the client or the name had to answer for stays."""
-        pair = (client, name[:_LONGEST_NAME])
+        pair = _pair(client, name)
         self._records.pop(pair, None)
         _remember(self._trusted, pair, None)
 
@@ -77,6 +78,21 @@ class Throttle:
         record.failures = 1 if now - record.last >= FORGIVEN else record.failures + 1
         record.last, record.trying = now, False
         _remember(self._records, key, record)
+
+
+def _pair(client: str, name: str) -> Key:
+    return _place(client), name[:_LONGEST_NAME]
+
+
+def _place(client: str) -> str:
+    """Of an IPv6 address its network: whoever has one has all of the 2^64 addresses in it, at least (RFC 6177)."""
+    try:
+        address = ip_address(client)
+    except ValueError:  # "unix"
+        return client
+    if not isinstance(address, IPv6Address):
+        return client
+    return str(address.ipv4_mapped or f"{IPv6Address(int(address) >> 64 << 64)}/64")
 
 
 def _remember(known: OrderedDict[Key, V], key: Key, value: V) -> None:

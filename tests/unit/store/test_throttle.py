@@ -37,6 +37,20 @@ def test_a_client_is_held_whatever_the_name_and_a_name_wherever_from() -> None:
     assert fail(throttle, "10.0.2.1", "crm", 0.0) == 1.0
 
 
+def test_an_ipv6_client_is_its_network_and_a_mapped_one_its_ipv4_address() -> None:
+    throttle = Throttle()
+    for number in range(FREE + 1):
+        assert not fail(throttle, f"2001:db8:0:7:{number:x}::1", f"user{number}", 0.0)
+    assert fail(throttle, "2001:db8:0:7::ffff", "another", 0.0) == 1.0
+    assert not fail(throttle, "2001:db8:0:8::ffff", "another", 0.0)
+    for number in range(FREE + 1):
+        assert not fail(throttle, "::ffff:10.0.0.9", f"one{number}", 0.0)
+    assert fail(throttle, "10.0.0.9", "another", 0.0) == 1.0
+    throttle.succeeded("2001:db8:0:7::1", "good")
+    assert not fail(throttle, "2001:db8:0:7::2", "good", 0.0)
+    assert not fail(throttle, "unix", "another", 0.0)
+
+
 def test_who_logged_in_from_there_before_answers_for_itself_only() -> None:
     throttle = Throttle()
     throttle.succeeded("10.0.0.1", "good")
