@@ -45,18 +45,20 @@ class Relay(ABC):
         """Status and JSON, whatever the status. `method`: GET without an order, POST with one, unless it is given."""
 
     def ask(self, target: str, order: JSON | None = None, method: str = "") -> JSON:
-        """The answer, {} for none. Raises Failure for a refusal."""
+        """The answer, {} for none. Raises Failure for a refusal, and where the relay would be elsewhere: a token is not
+        taken there.
+        """
         status, content = self.exchange(target, order, method)
-        if status >= 400:
+        if status >= 300:
             raise refusal(status, content)
         return content
 
     def list(self, where: Mapping[str, Any], *, limit: int, after: str) -> JSON:
         asked = {**where, "limit": limit, **({"after": after} if after else {})}
-        return self.ask(f"/v1/messages?{urlencode(asked, doseq=True)}")
+        return self.ask(f"/v1/messages?{in_query(asked)}")
 
     def show(self, message: str) -> JSON:
-        return self.ask(f"/v1/messages/{quote(message, safe='')}")
+        return self.ask(f"/v1/messages/{in_path(message)}")
 
     def act(self, action: str, where: Mapping[str, Any], *, provider: str, dry_run: bool) -> JSON:
         order = {"action": action, "filter": dict(where), "provider": provider, "dry_run": dry_run}
@@ -66,7 +68,7 @@ class Relay(ABC):
         return self.ask("/v1/queue/stats")
 
     def explain(self, question: Mapping[str, Any]) -> JSON:
-        return self.ask(f"/v1/explain?{urlencode(question)}")
+        return self.ask(f"/v1/explain?{in_query(question)}")
 
 
 class Remote(Relay):
@@ -112,6 +114,15 @@ class Remote(Relay):
             # A body that is too large is refused before it was read to its end; the answer says so.
 
 
+def in_path(name: str) -> str:
+    """One segment of an address. Octets that are not in the locale's encoding are sent as they were typed (PEP 383)."""
+    return quote(name, safe="", errors="surrogateescape")
+
+
+def in_query(asked: Mapping[str, Any]) -> str:
+    return urlencode(asked, doseq=True, errors="surrogateescape")
+
+
 def decoded(content: bytes) -> JSON:
     """An object; a list is `{"data": […]}`, nothing is {}. Raises ValueError for what is no JSON."""
     found = json.loads(content) if content else {}
@@ -136,9 +147,9 @@ def _field(loc: Sequence[object]) -> str:
 
 def _another(url: str) -> tuple[http.client.HTTPConnection, str]:
     """A connection to the relay at `url`, not yet open, and the path that its addresses begin with."""
-    parts = urlsplit(url)
     kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
     try:
+        parts = urlsplit(url)
         make, host, port = kinds[parts.scheme], parts.hostname or "", parts.port
     except (KeyError, ValueError):
         host = ""
@@ -147,11 +158,19 @@ def _another(url: str) -> tuple[http.client.HTTPConnection, str]:
     return make(host, port, timeout=TIMEOUT), parts.path.rstrip("/")
 
 
+def _token(given: str) -> str:
+    """As it may stand in a header; a file it was read from may have ended its line."""
+    token = given.strip()
+    if not (token.isascii() and token.isprintable()):
+        raise Failure("$RELAY_TOKEN is no token: set it to one line of what relay token create printed", 2)
+    return token
+
+
 def running(options: Options) -> Remote:
     """The relay of `--url`, or of this configuration. Whether it runs shows at the first question."""
     if options.url:
         connection, base = _another(options.url)
-        relay = Remote(connection, options.url, base, options.token)
+        relay = Remote(connection, options.url, base, _token(options.token))
     else:
         path = options.load().config.control_path
         connection = _UnixConnection(path)

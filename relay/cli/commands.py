@@ -24,6 +24,7 @@ from relay.cli.output import complain, tell
 from relay.cli.run import run
 from relay.cli.send import send
 
+_INTERRUPTED = 130  # what typer makes of Ctrl-C; our codes are 0, 1 and 2
 _GLOBAL = "-c/--config, --json and --url may also stand here; see relay --help."
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
@@ -77,7 +78,9 @@ def perform(arguments: Sequence[str]) -> int | Plan:
     try:
         result = get_command(app).main(arguments, prog_name="relay", standalone_mode=False)
         sys.stdout.flush()
-        return result if isinstance(result, int | Plan) else 0
+        if isinstance(result, int):
+            return 1 if result == _INTERRUPTED else result
+        return result if isinstance(result, Plan) else 0
     except Exception as error:
         return _failed(error)
     except KeyboardInterrupt:

@@ -5,6 +5,7 @@ Used by every command. Off a terminal a row is one line, its cells separated by 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -94,14 +95,19 @@ def complain(sentence: str) -> None:
     print(escaped(sentence), file=sys.stderr)
 
 
+_UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT)
+
+
 def tell(error: Exception) -> int:
     """Say why a command failed, in a sentence on standard error; the exit code."""
     if isinstance(error, Failure):
         complain(f"relay: {error}")
         return error.code
-    if isinstance(error, BrokenPipeError):
-        # Whoever read our output has seen enough. Python would complain when it closes standard output at exit.
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+        # Python would complain when it closes standard output at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # whoever read our output has seen enough
+            complain(f"relay: there is no room for what this writes: {os.strerror(error.errno).lower()}; make some")
         return 1
     complain(f"relay: internal error, please report it: {place_of(error)}")
     return 1

@@ -7,7 +7,6 @@ has its hash only.
 from __future__ import annotations
 
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
@@ -80,7 +79,7 @@ def revoke(context: typer.Context, which: Annotated[str, typer.Argument(metavar=
       relay token revoke ci
     """
     options: Options = context.obj
-    client.relay(options, existing=True).ask(f"/v1/tokens/{quote(which, safe='')}", method="DELETE")
+    client.relay(options, existing=True).ask(f"/v1/tokens/{client.in_path(which)}", method="DELETE")
     if options.json:
         document({"token": which, "revoked": True})
     elif on_terminal():

@@ -9,7 +9,6 @@ from __future__ import annotations
 import getpass
 import os
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
@@ -108,7 +107,7 @@ def remove(context: typer.Context, name: Name) -> None:
       relay user remove crm
     """
     options: Options = context.obj
-    client.relay(options, existing=True).ask(f"/v1/users/{quote(name, safe='')}", method="DELETE")
+    client.relay(options, existing=True).ask(f"/v1/users/{client.in_path(name)}", method="DELETE")
     if options.json:
         document({"name": name, "removed": True})
     elif on_terminal():

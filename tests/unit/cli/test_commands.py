@@ -129,8 +129,9 @@ def test_another_relay_by_url(relay, run, monkeypatch):
     assert run("queue", "list", "--url", f"http://127.0.0.1:{relay.port}/").code == 0
     assert "scope admin" in run("token", "list", "--url", f"http://127.0.0.1:{relay.port}/").err
     relay.accounts.__init__()
-    for url in ("ftp://x", "127.0.0.1:80", "http://127.0.0.1:99999"):
-        assert run("queue", "list", "--url", url).code == 2
+    for url in ("ftp://x", "127.0.0.1:80", "http://127.0.0.1:99999", "http://[::1"):
+        wrong = run("queue", "list", "--url", url)
+        assert (wrong.code, "--url must be like" in wrong.err) == (2, True)
 
 
 @pytest.mark.parametrize("command", [["explain", "--from", "a@x", "--to", "b@y"], ["healthcheck"], ["queue", "list"]])
