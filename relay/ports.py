@@ -131,7 +131,7 @@ class Transport(Protocol):
     """A kind of upstream. Never raises for what an upstream did."""
 
     async def send(self, shipment: Shipment, body: Body) -> Sequence[DeliveryOutcome]:
-        """Exactly one outcome for each recipient of the shipment; after `hold` perhaps none: nothing of it was sent."""
+        """Exactly one outcome for each recipient of the shipment; after `hold` or `replace` perhaps none: not sent."""
 
     async def probe(self, provider: Provider) -> DeliveryOutcome | None:
         """Connect, EHLO, STARTTLS, AUTH, QUIT. None: all well; else what went wrong (its recipient is empty)."""

@@ -47,6 +47,7 @@ PATIENCE = 50.0
 """Seconds for a whole check or test mail: less than the clients of the API wait."""
 
 _CHANGED = "the provider was changed or removed meanwhile: try again"
+_GIVEN_BACK = "nothing was sent: the provider was just changed, or the relay is shutting down; try again"
 _UNRECORDED = "the spool cannot record what is spent of its limits: see /readyz"
 # Kind of an obstacle to the limit's name in the API and in Limits.
 _LIMITS = {
@@ -252,8 +253,8 @@ def is_address(text: str) -> bool:
 
 
 def _stopping(send: Send) -> DeliveryOutcome:
-    """The transport gave it back."""
-    provider, reply = send.settings, Reply(code=421, enhanced="4.3.2", text="the relay is shutting down")
+    """The transport gave it back: the relay ends, or the provider is another by now."""
+    provider, reply = send.settings, Reply(code=421, enhanced="4.3.2", text=_GIVEN_BACK)
     return outcome(Recipient(address=""), provider.name, provider.preset, Phase.CONNECT, reply)
 
 

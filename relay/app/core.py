@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Set
 from random import Random
 
 from relay import __version__
@@ -37,6 +37,7 @@ class Core:
         self.managed = managed
         self._observe = observe
         self.providers: Mapping[str, Provider] = {}
+        self._names: Mapping[int, str] = {}
         self.house = managed.house(plan)
         self.transport = SmtpTransport(plan.hostname)
         self.checks = ProviderChecks(
@@ -69,15 +70,26 @@ class Core:
 
     async def apply(self) -> None:
         """What the plan and what people made say now is in force."""
-        plan, now, before = self.plan, time.time(), self.providers
+        now = time.time()
+        stored = await self.spool.usage(now) if self._limited_anew() else ()
+        # From here on at once: nothing may go by a new name or limit before it is known what was used of it.
+        plan, fresh, names = self.plan, self._limited_anew(), self.managed.names()
         self.providers, self.house = self.managed.providers(), self.managed.house(plan)
+        renamed = {old: names[id] for id, old in self._names.items() if names.get(id, old) != old}
+        self.dispatcher.rename(renamed)
         self.dispatcher.replace(self.providers.values(), plan.routes, plan.delivery, now=now, capture=self.capturing)
-        if not before.keys() >= self.providers.keys():  # a new name begins with what is written under it: a rename
-            self.dispatcher.load(
-                [used for used in await self.spool.usage(now) if used.provider in self.providers.keys() - before.keys()]
-            )
+        self.dispatcher.load([used for used in stored if used.provider in fresh - set(renamed.values())])
+        self.dispatcher.load([used for used in self.managed.used(now) if used.provider in fresh])
+        self._names = names
+        if renamed:
+            await self.managed.registry.renamed(renamed)
         await self.transport.replace(tuple(self.providers.values()))
         self.spool.wake()
+
+    def _limited_anew(self) -> Set[str]:
+        """Those with another name, or other limits, than is in force."""
+        known, wanted = self.providers, self.managed.providers()
+        return {name for name, one in wanted.items() if name not in known or known[name].limits != one.limits}
 
     async def adopt(self, plan: Plan) -> None:
         """A reload. Raises SpoolError, and nothing changed."""

@@ -12,7 +12,8 @@ from relay.app.checks import own_sender
 from relay.app.plan import Plan
 from relay.compose.senders import LARGEST, MOST, House
 from relay.db.errors import SpoolError
-from relay.model import Identity, Provider, Registered
+from relay.delivery.limits import calendars
+from relay.model import Counts, Identity, Provider, Registered, Usage
 from relay.spool.sqlite import SqliteSpool
 from relay.store.accounts import StoredAccounts
 from relay.store.registry import StoredRegistry
@@ -45,6 +46,14 @@ class Managed:
     def providers(self) -> Mapping[str, Provider]:
         """By name, as the relay is to work with them now."""
         return {one.provider.name: one.provider for one in self.registry.providers()}
+
+    def names(self) -> Mapping[int, str]:
+        """By id."""
+        return {one.id: one.provider.name for one in self.registry.providers()}
+
+    def used(self, now: float) -> Sequence[Usage]:
+        """What the providers took today and this month: limits that were not there then count it, too."""
+        return [_used(one.provider, self.registry.counts(one.id, now), now) for one in self.registry.providers()]
 
     def check(self, plan: Plan) -> None:
         """Whether a plan fits what people made. Raises SpoolError: one sentence, the cause and the fix."""
@@ -85,6 +94,11 @@ class Managed:
             give_up_after=plan.delivery.retry.give_up_after,
             wanted=frozenset(name for route in plan.routes for name, _ in route.match.headers),
         )
+
+
+def _used(provider: Provider, counts: Counts, now: float) -> Usage:
+    day, month = calendars(now, provider.limits.timezone)
+    return Usage(provider=provider.name, periods={day.key: counts.today, month.key: counts.month})
 
 
 def fallback_sender(providers: Sequence[Registered], hostname: str) -> Identity:

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from random import Random
 
+from msgspec.structs import replace
 from starlette.types import ASGIApp
 
 from relay.api.app import create_app
@@ -18,18 +19,18 @@ from relay.api.entrance import doors
 from relay.api.parts import Readiness
 from relay.app.build import plan
 from relay.app.core import Core
-from relay.app.plan import CannotStart
+from relay.app.plan import CannotStart, Plan
 from relay.config.load import Loaded
 from relay.db.errors import SpoolError
 from relay.events import nobody
+from relay.store.registry import NameInBoth
 
 
 @contextlib.asynccontextmanager
 async def offline_api(loaded: Loaded) -> AsyncIterator[ASGIApp]:
     """The application as the control socket serves it. Raises CannotStart."""
-    rng = Random()  # nosec B311 - jitter and shares, no secret
     try:
-        core = await Core.open(plan(loaded), rng=rng, observe=nobody)
+        core = await _opened(plan(loaded))
     except SpoolError as error:
         raise CannotStart(str(error)) from error
     try:
@@ -39,6 +40,16 @@ async def offline_api(loaded: Loaded) -> AsyncIterator[ASGIApp]:
     finally:
         await core.maintain(time.time())
         await core.close()
+
+
+async def _opened(wanted: Plan) -> Core:
+    """Of two providers by one name that which was made by hand: this is where it can be removed."""
+    rng = Random()  # nosec B311 - jitter and shares, no secret
+    while True:
+        try:
+            return await Core.open(wanted, rng=rng, observe=nobody)
+        except NameInBoth as error:
+            wanted = replace(wanted, providers=tuple(one for one in wanted.providers if one.name != error.name))
 
 
 async def _readiness() -> Readiness:

@@ -62,6 +62,7 @@ class Dispatcher:
         self._observe = observe
         self._in_flight = 0
         self._meters: dict[str, Meter] = {}
+        self._reserved: dict[int, Meter] = {}
         self._failed_over: dict[tuple[str, str, str], None] = {}
         self._states: dict[str, ProviderState] = {}
         self.replace(providers, routes, policy, now=0.0, capture=capture)
@@ -77,6 +78,9 @@ class Dispatcher:
     ) -> None:
         """Live reload. An unchanged provider keeps its state, a changed one that was out is probed at once."""
         old = self._states
+        providers = tuple(providers)
+        for name in old.keys() - {provider.name for provider in providers}:
+            del self._meters[name]  # another may have the name next; `load` knows what this one used if it comes back
         self.policy = policy
         self.capture = capture
         self._states = {p.name: self._state(p, old.get(p.name), now) for p in providers}
@@ -87,9 +91,20 @@ class Dispatcher:
         }
 
     def load(self, usage: Iterable[Usage]) -> None:
-        """What was used of the quotas before this process started."""
+        """What was used of the quotas, at least: before this process started, or while there was no limit."""
         for used in usage:  # also of providers that are not there now: a reload may bring them back
             self._meters.setdefault(used.provider, Meter(used.provider, Limits())).load(used)
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Old names to new ones: what was used and learnt goes along. `replace` follows at once."""
+        states = {new: self._states.pop(old) for old, new in names.items() if old in self._states}
+        meters = {new: self._meters.pop(old) for old, new in names.items() if old in self._meters}
+        for state in states.values():
+            state.in_flight = 0  # what is on its way ends under the old name
+        for new, meter in meters.items():
+            meter.provider = new
+        self._states |= states
+        self._meters |= meters
 
     @property
     def header_names(self) -> frozenset[str]:
@@ -149,7 +164,7 @@ class Dispatcher:
         spent = None
         if send.reservation is not None:
             taken = _taken(outcomes, send.reservation)
-            spent = self._meters[send.provider].settle(send.reservation, taken, now)
+            spent = self._reserved.pop(send.reservation.id).settle(send.reservation, taken, now)
         if state is not None and (state.provider is send.settings or state.provider == send.settings):
             state.learn(outcomes, send.size, now)
         return Tried(send=send, outcomes=tuple(outcomes), spent=spent)
@@ -344,7 +359,9 @@ class Dispatcher:
         if not limits.metered:
             return None
         amount = recipients if limits.count == "recipients" else 1
-        return state.meter.reserve(amount, now, self._rng.getrandbits(62))
+        reservation = state.meter.reserve(amount, now, self._rng.getrandbits(62))
+        self._reserved[reservation.id] = state.meter
+        return reservation
 
 
 def _usable(candidates: Sequence[ProviderState], now: float) -> bool:

@@ -66,10 +66,11 @@ class Meter:
         self._began = 0.0
 
     def load(self, usage: Usage) -> None:
-        """Take over what was used before this process started."""
-        self._recent = deque(sorted(usage.minute))
-        self._recent_sum = sum(amount for _, amount in usage.minute)
-        self._used = dict(usage.periods)
+        """Take over what was used unknown to us. Of a period the larger count is right: who counts less began later."""
+        if not (self._recent or self._in_flight):
+            self._recent = deque(sorted(usage.minute))
+            self._recent_sum = sum(amount for _, amount in usage.minute)
+        self._used |= {key: max(amount, self._used.get(key, 0)) for key, amount in usage.periods.items()}
 
     def left(self, now: float) -> Mapping[str, int]:
         """What remains, for each window that has a limit."""

@@ -35,9 +35,11 @@ _FORGET = (
     "DELETE FROM reservation WHERE provider = ?",
 )
 _RENAME = (
-    "UPDATE counter SET provider = ? WHERE provider = ?",
-    "UPDATE spent SET provider = ? WHERE provider = ?",
-    "UPDATE reservation SET provider = ? WHERE provider = ?",
+    "INSERT INTO counter SELECT :new, period, amount, touched_at FROM counter WHERE provider = :old "
+    "ON CONFLICT DO UPDATE SET amount = amount + excluded.amount",
+    "DELETE FROM counter WHERE provider = :old",
+    "UPDATE spent SET provider = :new WHERE provider = :old",
+    "UPDATE reservation SET provider = :new WHERE provider = :old",
 )
 
 
@@ -144,8 +146,14 @@ def update(connection: apsw.Connection, id: int, old: str, settings: ProviderSet
     )
     if old != settings.name:
         forget_usage(connection, settings.name)
+        rename_usage(connection, {old: settings.name})
+
+
+def rename_usage(connection: apsw.Connection, names: Mapping[str, str]) -> None:
+    """From old names to new ones."""
+    for old, new in names.items():
         for statement in _RENAME:
-            connection.execute(statement, (settings.name, old))
+            connection.execute(statement, {"old": old, "new": new})
 
 
 def choose(connection: apsw.Connection, id: int, default: bool) -> None:

@@ -7,6 +7,8 @@ provider and never tells the dispatcher: whoever changes something applies it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import shlex
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -39,6 +41,13 @@ HEALTH_STEP = 1.0
 class NameInBoth(SpoolError):
     """A name is in the file and was given by hand."""
 
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"provider {name!r} is in the configuration and was made by hand, too: rename it in the configuration, or "
+            f"end the other with: relay provider remove {shlex.quote(name)}"
+        )
+        self.name = name
+
 
 class StoredRegistry:
     """`keep`: seconds of history that counts are sums over; may be replaced at any time (reload). `open` makes it."""
@@ -66,6 +75,8 @@ class StoredRegistry:
         self._known = {one.id: one for one in known}
         self._of_file: frozenset[str] = frozenset()
         self._ids: Mapping[str, int] = {}
+        # The name before the last one: what was on its way ends under it.
+        self._former: dict[str, int] = {}
         self._written = {id: one.health for id, one in self._known.items()}
         self._turn = asyncio.Lock()
 
@@ -153,10 +164,7 @@ class StoredRegistry:
         made = {one.settings.name for one in self._known.values() if one.origin == rows.API}
         for provider in of_file:
             if provider.name in made:
-                raise NameInBoth(
-                    f"provider {provider.name!r} is in the configuration and was made by hand, too: rename it in the "
-                    f"configuration, or end the other with: relay provider remove {provider.name}"
-                )
+                raise NameInBoth(provider.name)
 
     async def add(self, settings: ProviderSettings, *, default: bool, now: float) -> Registered:
         return await self._alone(self._add(settings, default, now))
@@ -210,6 +218,9 @@ class StoredRegistry:
                 self._lock_up(connection, id, settings)
 
         await self._write(task)
+        if old.settings.name != settings.name:
+            self._forget_former(id)
+            self._former[old.settings.name] = id
         return self._put(
             replace(
                 self._known[id],
@@ -233,7 +244,13 @@ class StoredRegistry:
         del self._known[id]
         self._written.pop(id, None)
         self._counted.forget(id)
+        self._forget_former(id)
         self._learn_names()
+
+    async def renamed(self, names: Mapping[str, str]) -> None:
+        """Old names to new ones, by which mail goes from now on: what was still counted under the old ones is moved."""
+        with contextlib.suppress(StorageFull, StorageFailed):  # it is little, and counts until the relay ends
+            await self._alone(self._write(partial(rows.rename_usage, names=names)))
 
     async def rotate(self) -> int:
         """Raises SpoolError about the key file; what was encrypted can be decrypted whenever it ends."""
@@ -249,11 +266,15 @@ class StoredRegistry:
 
     def observe(self, event: Event) -> None:
         """An observer of events."""
-        if isinstance(event, AttemptEnded) and (id := self._ids.get(event.provider)) is not None:
+        if isinstance(event, AttemptEnded) and (id := self._named(event.provider)) is not None:
             now = self._clock()
             self._counted.ended(id, self._known[id].provider.limits.timezone, event, now)
             if any(outcome.verdict is Verdict.ACCEPTED for outcome in event.outcomes):
                 self._does_well(id, now)
+
+    def _named(self, name: str) -> int | None:
+        id = self._ids.get(name)
+        return self._former.get(name) if id is None else id
 
     def _does_well(self, id: int, now: float) -> None:
         one = self._known[id]
@@ -315,6 +336,9 @@ class StoredRegistry:
         self._known[one.id] = one
         self._learn_names()
         return one
+
+    def _forget_former(self, id: int) -> None:
+        self._former = {name: other for name, other in self._former.items() if other != id}
 
     def _learn_names(self) -> None:
         self._ids = {one.settings.name: one.id for one in self.providers()}

@@ -67,23 +67,23 @@ class Pool:
             next(iter(self._riding)).advance()
 
     def retire(self) -> None:
-        """Take nothing new; what is here is sent, then all connections QUIT."""
+        """The provider is another, or gone: finish what is on the wire, give back the rest, then QUIT."""
         self._retired = True
+        self._give_back()
         for conversation in list(self._idle):
             conversation.leave()
 
     def hold(self) -> None:
         """Give back what waits, and what would be tried again: nothing of it was sent."""
         self._held = True
-        for job in self._drained():
-            _resolve(job, ())
+        self._give_back()
 
     async def close(self) -> None:
         """QUIT where nothing is on the wire, cut the rest, fail what waits."""
-        self.retire()
         self._closed = True
         self._end_respite()
         self._fail(Failure(phase=Phase.CONNECT, reply=CLOSING))
+        self.retire()
         for task in self._opening:
             task.cancel()
         left = list(self._open)
@@ -118,7 +118,7 @@ class Pool:
     def ended(self, conversation: Conversation, job: Job, transaction: Transaction, reason: str) -> None:
         if transaction.doubtful and not (job.first or job.again is not None or self._closed):
             # The end of a connection that served others: no fault of this mail's (hazards F1, F6).
-            if self._held:
+            if self._held or self._retired:
                 _resolve(job, ())
                 return
             job.again = asyncio.get_running_loop().time()
@@ -158,6 +158,10 @@ class Pool:
     def _newer(self, conversation: Conversation, job: Job) -> bool:
         """What one connection failed to carry goes on one that was opened since; several may have to share it."""
         return not conversation.used or (job.again is not None and conversation.opened >= job.again)
+
+    def _give_back(self) -> None:
+        for job in self._drained():
+            _resolve(job, ())
 
     def _refuse(self, job: Job, reply: Reply) -> None:
         _resolve(job, of_reply(self.provider, job.shipment.recipients, Phase.MAIL, reply))

@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from relay.delivery.attempt import Attempt, Park, Send
+from relay.delivery.limits import calendars
 from relay.delivery.policy import DeliveryPolicy
 from relay.delivery.retry import NEVER
 from relay.delivery.router import pin_key, pinned_lane
@@ -472,9 +473,40 @@ class TestReload:
         dispatcher.replace([make.provider(limits=Limits(per_day=2))], [], DeliveryPolicy(), now=make.now)
         assert dispatcher.statuses(make.now)[0].quota == {"day": 1}
 
+    def test_another_of_the_same_name_begins_with_what_is_loaded(self, make) -> None:
+        first = make.provider(limits=Limits(per_day=1))
+        dispatcher = make.dispatcher(first)
+        flying = use(dispatcher, make)
         dispatcher.replace([], [], DeliveryPolicy(), now=make.now)
-        dispatcher.replace([make.provider(limits=Limits(per_day=1))], [], DeliveryPolicy(), now=make.now)
+        dispatcher.replace([first], [], DeliveryPolicy(), now=make.now)
+        assert dispatcher.statuses(make.now)[0].quota == {"day": 1}
+        assert dispatcher.finished(flying, [make.took()], make.now).spent.taken == 1
+        assert dispatcher.statuses(make.now)[0].quota == {"day": 1}
+
+        day = calendars(make.now, "UTC")[0].key
+        dispatcher.load([Usage(provider=first.name, periods={day: 1})])
         assert wait(dispatcher, make)
+
+    def test_F9_what_was_used_goes_along_with_a_new_name(self, make) -> None:
+        old, new = make.provider("old", limits=Limits(per_day=2)), make.provider("new", limits=Limits(per_day=2))
+        dispatcher = make.dispatcher(old)
+        dispatcher.finished(use(dispatcher, make), [make.took()], make.now)
+        flying = use(dispatcher, make)
+
+        dispatcher.rename({"old": "new"})
+        dispatcher.replace([new], [], DeliveryPolicy(), now=make.now)
+        assert wait(dispatcher, make)
+        assert dispatcher.finished(flying, [], make.now).spent.taken == 0
+        assert use(dispatcher, make).provider == "new"
+
+    def test_F9_what_went_without_a_limit_counts_when_there_is_one(self, make) -> None:
+        dispatcher = make.dispatcher(make.provider(limits=Limits(per_day=3)))
+        dispatcher.finished(use(dispatcher, make), [make.took()], make.now)
+        day = calendars(make.now, "UTC")[0].key
+        dispatcher.load([Usage(provider="primary", periods={day: 2})])
+        assert dispatcher.statuses(make.now)[0].quota == {"day": 1}
+        dispatcher.load([Usage(provider="primary", periods={day: 0})])
+        assert dispatcher.statuses(make.now)[0].quota == {"day": 1}
 
     def test_what_is_in_flight_stays_counted(self, make) -> None:
         dispatcher = make.dispatcher(make.provider(limits=Limits(connections=5)))
