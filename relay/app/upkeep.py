@@ -78,7 +78,7 @@ class Upkeep:
     async def look(self, now: float) -> None:
         """What delivery found out is kept, and who has not been heard of is asked."""
         statuses = {status.name: status for status in self._dispatcher.statuses(now)}
-        for one in self._registry.providers():
+        for one in sorted(self._registry.providers(), key=_heard):
             status = statuses.get(one.provider.name)
             if status is not None and status.out and one.health.healthy is not False:
                 await self._registry.checked(status.name, Health(healthy=False, checked_at=now, detail=status.detail))
@@ -105,6 +105,13 @@ class Upkeep:
             await job
         except Exception as error:
             self._failed(error)
+
+
+def _heard(one: Registered) -> tuple[float, float]:
+    """Who was never heard of goes first, the newest before others, then by time: hosts that answer nothing take long,
+    and shall not keep the others waiting for ever.
+    """
+    return one.health.checked_at or 0.0, -one.updated_at
 
 
 def is_due(one: Registered, status: ProviderStatus | None, now: float, began: float) -> bool:

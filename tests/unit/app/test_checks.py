@@ -359,6 +359,17 @@ async def test_what_delivery_found_out_is_kept(world):
     task.cancel()
 
 
+async def test_those_that_answer_nothing_keep_no_others_waiting():
+    """Who was never heard of goes first, the newest before others; then who was not heard of for longest."""
+    world = World(*(replace(SETTINGS, name=f"p{number}") for number in range(12)))
+    known = world.registry.known
+    for id, one in known.items():
+        heard = None if id > 10 else NOW - 1000 - id
+        known[id] = replace(one, health=Health(healthy=False, checked_at=heard), updated_at=NOW + id)
+    await world.upkeep.look(NOW)
+    assert world.upkeep._checking == {"p11", "p10", "p9", "p8"}
+
+
 async def test_many_new_ones_are_no_storm():
     slow = Slow()
     world = World(*(replace(SETTINGS, name=f"p{number}") for number in range(20)), transport=slow)
