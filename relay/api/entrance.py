@@ -11,11 +11,10 @@ from ipaddress import ip_address
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from relay.api.callers import CONTROL, LOOPBACK, Caller, client_of
-from relay.api.guards import OPEN_PATHS, answer
+from relay.api.guards import OPEN_PATHS, TOKEN_PATH, answer
 from relay.api.parts import ApiParts
 from relay.events import LoginFailed
 
-TOKEN_PATH = "/token"  # nosec B105 - a path
 OPEN = OPEN_PATHS | {TOKEN_PATH}
 LONGEST = 256  # characters of an Authorization header; ours have 56
 BEARER = (b"www-authenticate", b"Bearer")

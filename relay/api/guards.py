@@ -24,6 +24,8 @@ MAX_FORM = 64 << 10
 """For what needs no token yet, and for settings of one provider."""
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+TOKEN_PATH = "/token"  # nosec B105 - a path
+
 DETAIL_ONLY = frozenset({"/smtp/send-email"})
 """Where the body of an error is fixed by those who use it."""
 
@@ -50,7 +52,7 @@ def sizes_of(house: Callable[[], House]) -> Sizes:
             return Size(house().max_message_size * 4 // 3 + MAX_BODY)
         if path == "/v1/messages/raw":
             return Size(house().max_message_size, held=False)
-        if path == "/token" or path.startswith("/api/email-provider/"):
+        if path == TOKEN_PATH or path.startswith("/api/email-provider/"):
             return Size(MAX_FORM)
         return Size(MAX_BODY)
 
@@ -79,39 +81,50 @@ async def answer(
     await send({"type": "http.response.body", "body": body})
 
 
+class _Room:
+    """For so many requests at once. Who is turned away is told a later second each time as many went away as there is
+    room for: they do not come back all at once.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.taken = 0
+        self._second = 0
+        self._refused = 0
+
+    def when(self, second: int) -> int:
+        if second != self._second:
+            self._second, self._refused = second, 0
+        self._refused += 1
+        return min(1 + self._refused // self.limit, _LONGEST_WAIT)
+
+
 class Busy:
     """At most `limit` requests are in work at once; the others hear when to come back, before their body is read.
 
-    Who is turned away is told a later second each time as many went away as there is room for: they do not come back
-    all at once. Health and metrics always pass.
+    An eighth as many logins have a room of their own: their bodies come from anybody, as slowly as is allowed, and
+    must not keep out who has a token (hazard D3). Health and metrics always pass.
     """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app = app
-        self._limit = limit
-        self._taken = 0
-        self._second = 0
-        self._refused = 0
+        self._usual = _Room(limit)
+        self._logins = _Room(max(1, limit // 8))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
             return
-        if self._taken >= self._limit:
-            detail = f"{self._limit} requests are in work, no more are taken at once; come back a little later"
-            await answer(scope, send, 429, detail, retry_after=self._when(int(asyncio.get_running_loop().time())))
+        room = self._logins if scope["path"] == TOKEN_PATH else self._usual
+        if room.taken >= room.limit:
+            detail = f"{room.limit} requests are in work, no more are taken at once; come back a little later"
+            await answer(scope, send, 429, detail, retry_after=room.when(int(asyncio.get_running_loop().time())))
             return
-        self._taken += 1
+        room.taken += 1
         try:
             await self._app(scope, receive, send)
         finally:
-            self._taken -= 1
-
-    def _when(self, second: int) -> int:
-        if second != self._second:
-            self._second, self._refused = second, 0
-        self._refused += 1
-        return min(1 + self._refused // self._limit, _LONGEST_WAIT)
+            room.taken -= 1
 
 
 class _Refused(Exception):

@@ -88,6 +88,24 @@ async def test_H6_beyond_the_bound_it_is_429_at_once_and_health_passes():
     assert await Asked().of(guard) == 200
 
 
+async def test_H6_logins_that_are_never_finished_keep_nobody_out_who_has_a_token():
+    never = asyncio.Event()
+
+    async def work(scope, receive, send):
+        if scope["path"] == "/token":
+            await never.wait()
+        await swallow(scope, receive, send)
+
+    guard = Busy(work, 16)
+    tasks = [asyncio.create_task(Asked("/token").of(guard)) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert [await Asked("/token").of(guard) for _ in range(20)] == [429] * 20
+    assert await Asked().of(guard) == 200
+    never.set()
+    assert await asyncio.gather(*tasks) == [200] * 2
+    assert await Asked("/token").of(guard) == 200
+
+
 async def test_those_turned_away_come_back_a_few_at_a_time():
     never = asyncio.Event()
 
