@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from relay.api.operations.idempotency import Use, Uses, replay, under_way
 from relay.api.problem import Refusal
-from relay.compose.draft import Draft
+from relay.compose.draft import Draft, effort
 from relay.compose.message import Composed, compose
 from relay.compose.senders import House
 from relay.events import MessageAccepted, Observer
@@ -25,7 +25,7 @@ from relay.model import Body, Claim, Labels, Message, MessageId, Reply, Source, 
 from relay.ports import CLAIMED, BodyWriter, Clock, Intake
 
 FURTHEST = 30 * 86400.0  # seconds that mail may be scheduled ahead
-_WORTH_A_THREAD = 64 * 1024  # characters; encoding more holds everybody up
+_WORTH_A_THREAD = 64 * 1024  # characters of text; encoding more holds everybody up
 
 
 class Asked(Struct, frozen=True, kw_only=True):
@@ -103,8 +103,7 @@ class Sending:
         def work() -> Any:
             return compose(draft, house, id=id, client=asked.client, now=now, at=due_at)
 
-        large = len(draft.text or "") + len(draft.html or "") > _WORTH_A_THREAD
-        composed = await asyncio.to_thread(work) if large else work()
+        composed = await asyncio.to_thread(work) if effort(draft) > _WORTH_A_THREAD else work()
         if isinstance(composed, Composed):
             return composed
         if composed.too_large:

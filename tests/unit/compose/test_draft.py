@@ -6,12 +6,16 @@ import pytest
 
 from relay.compose.draft import (
     OWNED,
+    Attachment,
+    Draft,
     content_id_problem,
     content_type_problem,
+    effort,
     filename_problem,
     header_problem,
     value_problem,
 )
+from relay.compose.mailboxes import Mailbox
 
 
 @pytest.mark.parametrize("name", [*(name + "x" if name.endswith("-") else name for name in OWNED), "DKIM-Signature"])
@@ -55,3 +59,20 @@ def test_content_ids():
     assert content_id_problem("logo.1@shop") == ""
     for wrong in ("", "<logo>", "a b", "a\r\n", "ä"):
         assert content_id_problem(wrong)
+
+
+ANN = Mailbox("ann@example.com", "Ann Smith of Somewhere")
+
+
+def test_H6_headers_and_names_of_files_are_more_effort_than_text():
+    usual = Draft(
+        to=(ANN,) * 20, subject="s" * 80, text="t" * 10_000, attachments=(Attachment(filename="a", content=b""),)
+    )
+    assert effort(usual) < 64 * 1024
+    for much in (
+        Draft(text="t" * 70_000),
+        Draft(headers=(("X-A", "v" * 4000),)),
+        Draft(attachments=(Attachment(filename="ü" * 255, content=b""),) * 5),
+        Draft(cc=(ANN,) * 100),
+    ):
+        assert effort(much) > 64 * 1024
