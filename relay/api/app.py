@@ -31,7 +31,7 @@ def create_app(parts: ApiParts) -> FastAPI:
     app.exception_handler(HTTPException)(_http_error)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(StorageFailed)(_no_storage)
-    app.exception_handler(StorageFull)(_no_storage)
+    app.exception_handler(StorageFull)(_no_room)
     app.exception_handler(Exception)(_crashed)
     return app
 
@@ -68,6 +68,12 @@ async def _invalid(request: Request, error: RequestValidationError) -> JSONRespo
 async def _no_storage(request: Request, error: Exception) -> JSONResponse:
     """Cause and fix are in its text, which names the spool and nobody's mail."""
     return _answer(request, 503, str(error))
+
+
+async def _no_room(request: Request, error: Exception) -> JSONResponse:
+    answer = _answer(request, 503, f"the disk of the spool is full, so nothing was changed ({error}): free some room")
+    answer.headers["Retry-After"] = "30"
+    return answer
 
 
 async def _crashed(request: Request, error: Exception) -> JSONResponse:

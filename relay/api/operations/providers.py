@@ -148,6 +148,8 @@ class Providers:
                 "set smtp_use_tls for STARTTLS, or smtp_use_ssl for TLS from the first byte, and the other one to false"
             )
             raise Refusal(400, f"smtp_use_tls and smtp_use_ssl exclude each other: {fix}")
+        if not settings.host:
+            raise Refusal(422, "what is stored of it is damaged", [("smtp_host", "set all of it again, or remove it")])
         if "host" in said and not self.allow_private and (why := forbidden(settings.host)):
             fix = "name a public host, or let providers into private networks by http.allow_private_providers: true"
             raise Refusal(422, "smtp_host may not lead into a private network", [("smtp_host", f"{why}: {fix}")])

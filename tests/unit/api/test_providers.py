@@ -11,6 +11,7 @@ import pytest
 
 from relay.api.app import create_app
 from relay.api.callers import Caller
+from relay.db.errors import StorageFull
 from relay.delivery.status import ProviderStatus
 from relay.events import Changed, Event
 from relay.model import Counts, Health, ProviderSettings, Reply, Scope
@@ -97,6 +98,29 @@ def made_once() -> World:
 @pytest.fixture
 def world(made_once: World) -> World:
     return made_once.renew()
+
+
+class _Full(FakeRegistry):
+    async def remove(self, id: int, now: float) -> None:
+        raise StorageFull("database or disk is full")
+
+
+async def test_G4_a_full_disk_is_503_with_cause_and_fix_and_when_to_come_back():
+    registry = _Full([])
+    await registry.add(ProviderSettings(name="a", host="smtp.example.org"), default=False, now=NOW)
+    ask = Client(create_app(parts(registry=registry)))
+    answer = await ask("DELETE", f"{HERE}1/")
+    assert (answer.status, answer.headers["retry-after"]) == (503, "30")
+    assert "disk of the spool is full" in answer.json["detail"]
+    assert "free some room" in answer.json["detail"]
+
+
+async def test_one_that_is_damaged_stays_so_until_its_host_is_given(world):
+    made = await world.registry.add(ProviderSettings(name="damaged-2", host="", active=False), default=False, now=NOW)
+    here = f"{HERE}{made.id}/"
+    refused = await world.ask("PATCH", here, {"is_active": True})
+    assert (refused.status, refused.json["errors"][0]["loc"]) == (422, ["smtp_host"])
+    assert (await world.ask("PATCH", here, {"is_active": True, "smtp_host": "smtp.example.org"})).status == 200
 
 
 # Every endpoint as its example.
