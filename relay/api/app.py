@@ -23,7 +23,12 @@ def create_app(parts: ApiParts) -> FastAPI:
     """All resources, those with the most requests first: each is compared in turn. `server` puts the guards in front,
     and the door for TCP clients.
     """
-    app = FastAPI(title="smtp-relay", version=parts.version, description="Queue and state of one mail relay.")
+    app = FastAPI(
+        title="smtp-relay",
+        version=parts.version,
+        description="Queue and state of one mail relay.",
+        redirect_slashes=False,  # it would send people, and their token, to http at whatever Host they named
+    )
     for resource in (sending, send_email, health, messages, queue, explain, providers, token, users, tokens, key):
         app.include_router(resource.router(parts))
     describe(app)
@@ -50,7 +55,10 @@ async def _refused(request: Request, error: Refusal) -> JSONResponse:
 
 
 async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
-    details = {404: "there is nothing at this address; /docs lists what there is"}
+    details = {
+        404: "there is nothing at this address; /docs lists what there is",
+        405: f"{request.method} does nothing at this address; /docs lists what there is",
+    }
     answer = _answer(request, error.status_code, details.get(error.status_code, str(error.detail)))
     answer.headers.update(error.headers or {})
     return answer

@@ -59,6 +59,7 @@ async def test_errors_are_problem_documents(api):
     assert set(unknown.json) == {"type", "title", "status", "detail", "instance"}
     method = await request(api.control, "/v1/messages/0a", method="DELETE")
     assert (method.status, method.json["title"], method.headers["allow"]) == (405, "Method Not Allowed", "GET")
+    assert method.json["detail"] == "DELETE does nothing at this address; /docs lists what there is"
     broken = await exchange(
         api.control,
         b"POST /v1/queue/actions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
@@ -128,6 +129,13 @@ async def test_H6_deep_json_is_refused(api, target, depth):
         answer = await exchange(api.control, head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         assert answer.status in (400, 422, 413 if len(body) > 64 << 10 else 400)
         assert len(answer.body) < 20_000
+
+
+@pytest.mark.parametrize("target", ["/v1/messages/", "/v1/queue/stats/", "/v1/explain/", "/token/", "/docs/"])
+async def test_nobody_is_sent_elsewhere(api, target):
+    """A redirect would name the Host of the request, and http also behind a proxy that speaks TLS."""
+    answer = await request(api.control, target, Host="evil.example")
+    assert (answer.status, "location" in answer.headers) == (404, False)
 
 
 async def test_openapi_names_every_resource(api):
