@@ -158,6 +158,7 @@ class StoredAccounts:
     ) -> tuple[Token, str]:
         secret = tokens.fresh_secret()
         expires = None if seconds is None else now + seconds
+        whose = self._users.get(user)
         if user:
             self._end(self._tokens.surplus(user))
 
@@ -165,6 +166,8 @@ class StoredAccounts:
             if stored is None:
                 raise NameTaken(name)
             self._tokens.add(stored)
+            if user and self._is_another(whose, stored.token):  # since the password was judged
+                self._end([stored.token.id])
             return stored.token
 
         task = partial(

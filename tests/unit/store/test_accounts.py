@@ -166,6 +166,21 @@ async def test_a_session_of_a_file_user_outlives_a_restart_but_not_its_user(kept
     assert (await kept.again()).bearer(secret, NOW) is None
 
 
+@pytest.mark.parametrize("after", [[], [FileUser(name="crm", secret=Secret(clear="another"), scopes=CRM.scopes)]])
+async def test_H5_a_session_that_was_being_written_when_its_user_changed_is_over(
+    kept: Kept, after: list[FileUser]
+) -> None:
+    kept.accounts.adopt([CRM])
+    issuing = asyncio.create_task(kept.accounts.issue("crm", [Scope.SEND], NOW, user="crm", seconds=3600))
+    await asyncio.sleep(0)
+    kept.accounts.adopt(after)
+    _, secret = await issuing
+    kept.accounts.adopt([CRM])
+    assert kept.accounts.bearer(secret, NOW) is None
+    await kept.accounts.maintain(NOW)
+    assert (await kept.again([CRM])).bearer(secret, NOW) is None
+
+
 async def test_a_session_can_do_no_more_than_its_user_can_now(accounts: StoredAccounts) -> None:
     def user(*scopes: Scope) -> list[FileUser]:
         return [FileUser(name="crm", secret=CRM.secret, scopes=frozenset(scopes))]
