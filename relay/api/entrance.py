@@ -111,9 +111,15 @@ def stranger(scope: Scope, hostname: str) -> str:
     host = _only(headers, b"host")
     if not host or not _is_ours(host, hostname):  # a name that an attacker's DNS points here
         return "its Host is not localhost, a loopback address or the relay's hostname"
-    if any(_authority(origin) != _with_port(host) for origin in _texts(headers, b"origin")):
+    if any(_authority(origin) != _with_port(host) for origin in _texts(headers, b"origin")) or _of_a_page(headers):
         return "it comes from a page of another origin"
     return _wrong_body(scope["path"], scope["method"], headers)
+
+
+def _of_a_page(headers: Headers) -> bool:
+    """Browsers say it of what has no Origin, such as an image; a link may lead here (Fetch Metadata, 2.2 and 2.4)."""
+    elsewhere = _only(headers, b"sec-fetch-site") in ("cross-site", "same-site")
+    return elsewhere and _only(headers, b"sec-fetch-mode") != "navigate"
 
 
 def _wrong_body(path: str, method: str, headers: Headers) -> str:

@@ -37,6 +37,9 @@ class Bounds:
 
 TCP = Bounds(connections=1000, requests=500, held=96 << 20)  # two of the largest mails as JSON; work takes thrice that
 CONTROL = Bounds(connections=100, requests=50, held=64 << 20)
+_HEADERS = [("X-Frame-Options", "DENY"), ("X-Content-Type-Options", "nosniff")]
+"""No page of anybody's shows ours, where a click would do something, or runs an answer (hazard H14)."""
+
 _USUAL = sizes_of(lambda: House(hostname="localhost", fallback=Identity(address="")))
 
 
@@ -51,6 +54,7 @@ def configured(app: ASGIApp, bounds: Bounds, sizes: Sizes) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        headers=_HEADERS,
         timeout_graceful_shutdown=_GRACE,
     )
     config.load()

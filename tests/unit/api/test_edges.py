@@ -138,6 +138,13 @@ async def test_nobody_is_sent_elsewhere(api, target):
     assert (answer.status, "location" in answer.headers) == (404, False)
 
 
+@pytest.mark.parametrize("target", ["/docs", "/v1/messages", "/v1/nothing", "/healthz", "*bad*"])
+async def test_H14_no_page_frames_or_runs_an_answer(api, target):
+    """A page with our own in a frame could have people click what the open API then does."""
+    answer = await request(api.port, target)
+    assert (answer.headers["x-frame-options"], answer.headers["x-content-type-options"]) == ("DENY", "nosniff")
+
+
 async def test_openapi_names_every_resource(api):
     paths = json.loads((await request(api.control, "/openapi.json")).body)["paths"]
     assert {"/healthz", "/v1/messages", "/v1/messages/{id}/{action}", "/v1/queue/actions", "/v1/explain"} <= set(paths)

@@ -109,6 +109,9 @@ WELCOME = [
     {"method": "POST", **JSON, "content-type": "message/rfc822", "path": "/v1/messages/raw"},
     {"method": "GET", "content-type": "text/plain"},
     {"authorization": "Bearer of-nobody"},
+    {"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors"},
+    {"sec-fetch-site": "none", "sec-fetch-mode": "navigate"},
+    {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "path": "/docs"},
 ]
 REBINDING = [
     {"host": "evil.example"},
@@ -137,6 +140,9 @@ PAGES = [
     {"origin": "file://"},
     {"origin": ""},
     {"origin": ["http://localhost:8025", "http://evil.example"]},
+    {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"},
+    {"sec-fetch-site": "same-site", "sec-fetch-mode": "cors"},
+    {"sec-fetch-site": "cross-site"},
     {"method": "POST", "content-length": "2"},
     {"method": "POST", "content-length": "2", "content-type": "text/plain"},
     {"method": "POST", "content-length": "2", "content-type": "application/x-www-form-urlencoded"},
@@ -172,7 +178,7 @@ async def test_programs_on_this_machine_come_in(given):
     ("given", "why"),
     [
         *((given, "Host") for given in REBINDING),
-        *((given, "origin" if "origin" in given else "Content-Type") for given in PAGES),
+        *((given, "origin" if given.keys() & {"origin", "sec-fetch-site"} else "Content-Type") for given in PAGES),
         *((given, "proxy") for given in PROXIES),
         *((given, "on another") for given in ELSEWHERE),
     ],
