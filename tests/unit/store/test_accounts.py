@@ -175,6 +175,7 @@ async def test_H5_a_session_that_was_being_written_when_its_user_changed_is_over
     await asyncio.sleep(0)
     kept.accounts.adopt(after)
     _, secret = await issuing
+    assert kept.accounts.bearer(secret, NOW) is None
     kept.accounts.adopt([CRM])
     assert kept.accounts.bearer(secret, NOW) is None
     await kept.accounts.maintain(NOW)
