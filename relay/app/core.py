@@ -5,6 +5,7 @@ Opened by `running`, and by `offline` for commands while none runs. It joins the
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Set
@@ -15,9 +16,11 @@ from relay.api.parts import ApiParts, Readiness
 from relay.app.checks import ProviderChecks
 from relay.app.managed import Managed
 from relay.app.plan import Plan
+from relay.db.errors import StorageFailed, StorageFull
 from relay.delivery.dispatcher import Dispatcher
 from relay.events import Event, Observer
-from relay.model import Provider
+from relay.model import Provider, State
+from relay.ports import Filter
 from relay.spool.sqlite import SqliteSpool
 from relay.upstream.smtp import SmtpTransport
 
@@ -39,6 +42,7 @@ class Core:
         self.providers: Mapping[str, Provider] = {}
         self._names: Mapping[int, str] = {}
         self.house = managed.house(plan)
+        self._retrying: set[asyncio.Task[None]] = set()
         self.transport = SmtpTransport(plan.hostname)
         self.checks = ProviderChecks(
             transport=self.transport,
@@ -73,7 +77,7 @@ class Core:
         now = time.time()
         stored = await self.spool.usage(now) if self._limited_anew() else ()
         # From here on at once: nothing may go by a new name or limit before it is known what was used of it.
-        plan, fresh, names = self.plan, self._limited_anew(), self.managed.names()
+        plan, before, fresh, names = self.plan, self.providers, self._limited_anew(), self.managed.names()
         self.providers, self.house = self.managed.providers(), self.managed.house(plan)
         renamed = {old: names[id] for id, old in self._names.items() if names.get(id, old) != old}
         self.dispatcher.rename(renamed)
@@ -85,6 +89,25 @@ class Core:
             await self.managed.registry.renamed(renamed)
         await self.transport.replace(tuple(self.providers.values()))
         self.spool.wake()
+        self._hurry(before, now)
+
+    def _hurry(self, before: Mapping[str, Provider], now: float) -> None:
+        """What failed at a provider that is another now, or gone, need not wait any longer; nor what failed at one that
+        is out, when there is a new one.
+        """
+        failed = {name for name, provider in before.items() if self.providers.get(name) != provider}
+        if any(one.active and not (name in before and before[name].active) for name, one in self.providers.items()):
+            failed |= {status.name for status in self.dispatcher.statuses(now) if status.out}
+        if before and failed:
+            task = asyncio.create_task(self._retry(failed), name="retrying what failed")
+            self._retrying.add(task)
+            task.add_done_callback(self._retrying.discard)
+
+    async def _retry(self, failed: Set[str]) -> None:
+        with contextlib.suppress(StorageFull, StorageFailed):  # it goes at its time, then
+            for name in failed:
+                where = Filter(provider=name, states=(State.DEFERRED,))
+                await self.spool.act("retry", where, time.time())
 
     def _limited_anew(self) -> Set[str]:
         """Those with another name, or other limits, than is in force."""
@@ -134,5 +157,7 @@ class Core:
     async def close(self) -> None:
         """What waits is written; nothing is sent any more."""
         await self.transport.close()
+        if self._retrying:
+            await asyncio.wait(self._retrying)
         await self.managed.close()
         await self.spool.close()

@@ -89,10 +89,21 @@ def test_the_sixth_of_five_a_day_waits_and_says_when_it_goes(relay: MAKE, ledger
     upstream.wait_for(6)
 
 
+def test_what_failed_at_a_wrong_port_goes_as_soon_as_it_is_corrected(relay: MAKE, ledger: Callable[[], Ledger]) -> None:
+    upstream, nobody = ledger(), ledger()
+    nobody.stop()
+    _, http = started(relay, retry={"first": "1h", "max": "1h"})
+    id = add(http, nobody.port)
+    waiting = compose(http, "bob@example.com")
+    until(lambda: "refused" in http.get(f"/v1/messages/{waiting}")["reason"], 5, "it failed, and says why")
+    http("POST", f"{PROVIDERS}{id}/update_credentials/", {"smtp_port": upstream.port}).must(200)
+    assert upstream.wait_for(1)[0].recipients == ("bob@example.com",)
+
+
 def test_deactivated_and_deleted_ones_give_their_mail_to_others(relay: MAKE, ledger: Callable[[], Ledger]) -> None:
     first, second = ledger(), ledger()
     first.stop()
-    one, http = started(relay, retry={"first": "1s"})
+    one, http = started(relay, retry={"first": "1h", "max": "1h"})
     id = add(http, first.port, name="first")
     compose(http, "bob@example.com")
     add(http, second.port, name="second", priority=2, is_active=False)
@@ -117,7 +128,7 @@ def test_mail_pinned_to_one_that_is_deleted_goes_elsewhere(relay: MAKE, ledger: 
     first, second = ledger(), ledger()
     first.stop()
     second.stop()
-    one, http = started(relay, providers=[provider("first", first.port)], retry={"first": "1s"})
+    one, http = started(relay, providers=[provider("first", first.port)], retry={"first": "1h", "max": "1h"})
     id = add(http, second.port, name="second", priority=2)
     waiting = compose(http, "bob@example.com")
     until(lambda: "second" in http.get(f"/v1/messages/{waiting}")["reason"], 5, "both were tried")
