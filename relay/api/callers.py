@@ -34,9 +34,9 @@ LOOPBACK = Caller(name="loopback", key="loopback", scopes=EVERYTHING)
 
 
 def client_of(scope: Mapping[str, Any]) -> str:
-    """The address a request came from, "unix" on the control socket."""
+    """The address a request came from, IPv4 also when it came in by IPv6, "unix" on the control socket."""
     client = scope.get("client")
-    return str(client[0]) if client and client[0] else "unix"
+    return str(client[0]).removeprefix("::ffff:") if client and client[0] else "unix"
 
 
 def caller_of(request: Request) -> Caller:

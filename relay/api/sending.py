@@ -72,8 +72,7 @@ def sending_of(parts: ApiParts) -> Sending:
 def asked(request: Request, parts: ApiParts) -> tuple[Asked, str]:
     """Who asks, and who the owner of their idempotency keys is. Raises Refusal 403."""
     caller = permitted(request, Scope.SEND)
-    client = client_of(request.scope).removeprefix("::ffff:")
-    return Asked(client=client, user=caller.name, began=parts.clock()), caller.key
+    return Asked(client=client_of(request.scope), user=caller.name, began=parts.clock()), caller.key
 
 
 def _begin(sending: Sending, request: Request, owner: str) -> Use:

@@ -258,6 +258,12 @@ async def test_H5_expired_and_revoked_tokens_are_401():
     assert token.expires_at == NOW
 
 
+async def test_a_client_is_the_same_by_ipv4_and_by_ipv6():
+    rig = Rig(FakeAccounts({"crm": "open sesame"}))
+    await rig.ask(asked(authorization="Bearer wrong", client="::ffff:192.0.2.1"))
+    assert rig.events == [LoginFailed(client="192.0.2.1", user="")]
+
+
 async def test_without_a_token_it_is_401_and_nobody_is_told():
     rig = Rig(FakeAccounts({"crm": "open sesame"}))
     status, headers, document = await rig.ask(asked())
