@@ -58,6 +58,8 @@ def _changed(action: str, owed: Owed, now: float, provider: str) -> Owed:
         owed = replace(owed, pin=provider, lane=pinned_lane(owed.lane, provider), avoid=(), refused=())
         if owed.state is State.SCHEDULED:
             return owed
+    if action == "release" and owed.begun > now:  # held, it forgot nothing: it was for later and still is
+        return replace(owed, state=State.SCHEDULED, due_at=owed.begun, reason="")
     begun = min(owed.begun, now)
     return replace(owed, state=waiting_state(owed), since=now, due_at=now, begun=begun, avoid=(), reason="")
 

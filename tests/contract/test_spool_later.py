@@ -88,7 +88,7 @@ async def test_what_comes_due_while_the_relay_is_down_is_sent_at_the_start(later
     assert (await later.one()).entry.message.id == message.id
 
 
-@pytest.mark.parametrize("path", [("retry",), ("hold", "release"), ("hold", "retry")])
+@pytest.mark.parametrize("path", [("retry",), ("hold", "retry")])
 async def test_somebody_may_send_it_now(later: Hands, path: tuple[str, ...]) -> None:
     message = await schedule(later)
     later.now += 60
@@ -98,6 +98,24 @@ async def test_somebody_may_send_it_now(later: Hands, path: tuple[str, ...]) -> 
     lease = await later.one()
     assert lease.entry.message.id == message.id
     assert lease.entry.owed.begun == later.now, "its clocks run from now on"
+
+
+async def test_held_and_released_it_is_for_later_again(later: Hands) -> None:
+    message = await schedule(later)
+    for action in ("hold", "release"):
+        await later.spool.act(action, Filter(id=message.id), later.now)
+    assert await later.state(message) is State.SCHEDULED
+    assert await later.claim() == []
+    later.now += LATER
+    assert (await later.one()).entry.message.id == message.id
+
+
+async def test_held_until_its_time_has_passed_it_goes_when_released(later: Hands) -> None:
+    message = await schedule(later)
+    await later.spool.act("hold", Filter(id=message.id), later.now)
+    later.now += LATER
+    await later.spool.act("release", Filter(id=message.id), later.now)
+    assert (await later.one()).entry.message.id == message.id
 
 
 async def test_rerouted_it_goes_the_other_way_at_its_own_time(later: Hands) -> None:
