@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # pydantic takes longer to import than `relay --help` may tak
 
 _WITH_VALUE = ("-c", "--config", "--url")
 _FLAGS = ("--json",)
+_TEXTS = ("--subject", "--body", "--html")  # of commands; what follows may look like anything
 
 
 class Failure(Exception):
@@ -61,6 +62,8 @@ def divide(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             rest += [word, *waiting]
         elif word in _WITH_VALUE:
             front += [word, *_next(waiting)]
+        elif word in _TEXTS:
+            rest += [word, *_next(waiting)]
         elif word in _FLAGS or word.startswith(("--config=", "--url=")) or _glued(word):
             front.append(word)
         else:

@@ -25,6 +25,12 @@ from relay.cli.options import divide
         (["queue", "-c", "x", "list", "--state", "held"], ["-c", "x"], ["queue", "list", "--state", "held"]),
         (["check", "--config=x"], ["--config=x"], ["check"]),
         (["check", "-cx"], ["-cx"], ["check"]),
+        (
+            ["send", "--body", "-cool", "--subject", "--json", "-cx"],
+            ["-cx"],
+            "send --body -cool --subject --json".split(),
+        ),
+        (["send", "--body"], [], ["send", "--body"]),
         (["queue", "show", "--", "--json"], [], ["queue", "show", "--", "--json"]),
         (["check", "-c"], ["-c"], ["check"]),
     ],
