@@ -136,7 +136,7 @@ def opened(options: argparse.Namespace) -> Report:
 def main(words: Sequence[str] | None = None) -> int:
     options = arguments(words)
     account = opened(options)
-    folder = options.folder or Path("var", f"proof-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}")
+    folder = (options.folder or Path("var", f"proof-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}")).resolve()
     file = options.report or folder / "report.md"
     for needed in (folder, file.parent):
         needed.mkdir(parents=True, exist_ok=True)
