@@ -28,7 +28,7 @@ from relay.cli.options import divide
         (
             ["send", "--body", "-cool", "--subject", "--json", "-cx"],
             ["-cx"],
-            "send --body -cool --subject --json".split(),
+            ["send", "--body", "-cool", "--subject", "--json"],
         ),
         (["send", "--body"], [], ["send", "--body"]),
         (["queue", "show", "--", "--json"], [], ["queue", "show", "--", "--json"]),
