@@ -59,7 +59,7 @@ check: $(VENV)/.tested ## format, lint, types, layers
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml relay
 
 docs: $(VENV)/.installed ## write docs/openapi.json
-	$(BIN)/python -m relay.api.openapi
+	$(BIN)/python -m relay.api.document
 
 clean: ## remove what make run and make test made
 	rm -rf $(VENV) .venv-bench var build dist .mypy_cache .pytest_cache .ruff_cache

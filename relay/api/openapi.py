@@ -1,13 +1,12 @@
 """The description of the API: FastAPI's, with problem documents, and with who may.
 
-Called by `create_app`; `python -m relay.api.openapi` writes docs/openapi.json. It never changes what a request gets.
+Called by `create_app`; `document` writes it down. It never changes what a request gets.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -16,7 +15,6 @@ from relay.api.guards import OPEN_PATHS
 from relay.api.problem import MEDIA_TYPE
 
 JSON = dict[str, Any]
-PLACE = Path(__file__).parents[2] / "docs" / "openapi.json"
 _METHODS = ("get", "put", "post", "delete", "patch")
 _NO_TOKEN = frozenset({"/token"})
 
@@ -115,25 +113,3 @@ def _guarded(operation: JSON, *, open_to_all: bool) -> None:
 def _of_its_own(response: JSON) -> bool:
     """The resource describes it itself; FastAPI's own 422 says what the relay does not."""
     return bool(response) and "HTTPValidationError" not in json.dumps(response)
-
-
-def written(document: JSON) -> str:
-    """As the file has it."""
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-
-
-def _main() -> None:
-    """The resources are described without what stands behind them."""
-    from dataclasses import fields
-
-    from relay import __version__
-    from relay.api.app import create_app
-    from relay.api.parts import ApiParts
-
-    nothing: JSON = {field.name: None for field in fields(ApiParts)}
-    app = create_app(ApiParts(**(nothing | {"version": __version__})))
-    PLACE.write_text(written(app.openapi()), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    _main()

@@ -9,16 +9,14 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlsplit
 
+from relay.cli.asking import JSON, Relay, decoded
 from relay.cli.options import Failure, Options
 
 TIMEOUT = 60.0  # seconds; an act on a million messages takes a while
-JSON = dict[str, Any]
 _START = "start one with relay run, or name its configuration with -c"
 
 
@@ -35,40 +33,6 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
-
-
-class Relay(ABC):
-    """A relay's HTTP API. `exchange` is how it is reached; the rest is what is asked for most."""
-
-    @abstractmethod
-    def exchange(self, target: str, order: JSON | None = None, method: str = "") -> tuple[int, JSON]:
-        """Status and JSON, whatever the status. `method`: GET without an order, POST with one, unless it is given."""
-
-    def ask(self, target: str, order: JSON | None = None, method: str = "") -> JSON:
-        """The answer, {} for none. Raises Failure for a refusal, and where the relay would be elsewhere: a token is not
-        taken there.
-        """
-        status, content = self.exchange(target, order, method)
-        if status >= 300:
-            raise refusal(status, content)
-        return content
-
-    def list(self, where: Mapping[str, Any], *, limit: int, after: str) -> JSON:
-        asked = {**where, "limit": limit, **({"after": after} if after else {})}
-        return self.ask(f"/v1/messages?{in_query(asked)}")
-
-    def show(self, message: str) -> JSON:
-        return self.ask(f"/v1/messages/{in_path(message)}")
-
-    def act(self, action: str, where: Mapping[str, Any], *, provider: str, dry_run: bool) -> JSON:
-        order = {"action": action, "filter": dict(where), "provider": provider, "dry_run": dry_run}
-        return self.ask("/v1/queue/actions", order)
-
-    def stats(self) -> JSON:
-        return self.ask("/v1/queue/stats")
-
-    def explain(self, question: Mapping[str, Any]) -> JSON:
-        return self.ask(f"/v1/explain?{in_query(question)}")
 
 
 class Remote(Relay):
@@ -112,37 +76,6 @@ class Remote(Relay):
             if self._connection.sock is None:
                 raise
             # A body that is too large is refused before it was read to its end; the answer says so.
-
-
-def in_path(name: str) -> str:
-    """One segment of an address. Octets that are not in the locale's encoding are sent as they were typed (PEP 383)."""
-    return quote(name, safe="", errors="surrogateescape")
-
-
-def in_query(asked: Mapping[str, Any]) -> str:
-    return urlencode(asked, doseq=True, errors="surrogateescape")
-
-
-def decoded(content: bytes) -> JSON:
-    """An object; a list is `{"data": […]}`, nothing is {}. Raises ValueError for what is no JSON."""
-    found = json.loads(content) if content else {}
-    if isinstance(found, list):
-        return {"data": found}
-    if not isinstance(found, dict):
-        raise ValueError("not an object")
-    return found
-
-
-def refusal(status: int, problem: Mapping[str, Any]) -> Failure:
-    """A problem document as a sentence. What the relay could not read is wrong usage."""
-    detail = str(problem.get("detail") or f"the relay answered {status}")
-    errors = "; ".join(f"{_field(error['loc'])}: {error['msg']}" for error in problem.get("errors", ()))
-    return Failure(f"{detail}: {errors}" if errors else detail, 2 if status in (400, 422) else 1)
-
-
-def _field(loc: Sequence[object]) -> str:
-    """The name of what is wrong, not its place in a list."""
-    return str(next((part for part in reversed(loc) if isinstance(part, str)), loc[-1]))
 
 
 def _another(url: str) -> tuple[http.client.HTTPConnection, str]:

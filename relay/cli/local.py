@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message
 
 from relay.app.offline import offline_api
 from relay.app.plan import CannotStart
-from relay.cli.client import JSON, Relay, decoded
+from relay.cli.asking import JSON, Relay, decoded
 from relay.cli.options import Failure
 from relay.config.load import Loaded
 

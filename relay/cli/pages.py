@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
-from relay.cli.client import Relay
+from relay.cli.asking import Relay
 
 _PAGE = 1000
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from relay.cli import client
+from relay.cli.asking import refusal
 from relay.cli.options import Failure, Options
 from relay.cli.output import document, rows
 from relay.cli.passwords import password as read_password
@@ -311,7 +312,7 @@ def test(
     providers = Providers(options)
     status, answer = providers.relay.exchange(providers.path(which, "test/"), {"test_email": to})
     if status >= 400 and "success" not in answer:
-        raise client.refusal(status, answer)
+        raise refusal(status, answer)
     if options.json:
         document(answer)
     elif answer["success"]:

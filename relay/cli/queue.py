@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from relay.cli import client
+from relay.cli.asking import Relay
 from relay.cli.options import Failure, Options
 from relay.cli.output import complain, document, on_terminal, rows, stream
 
@@ -49,7 +50,7 @@ def _filter(state: list[str] | None, **texts: str) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value}
 
 
-def _pages(queue: client.Relay, where: dict[str, Any], limit: int) -> Iterator[list[dict[str, Any]]]:
+def _pages(queue: Relay, where: dict[str, Any], limit: int) -> Iterator[list[dict[str, Any]]]:
     after, left = "", limit or None
     while left is None or left > 0:
         page = queue.list(where, limit=PAGE if left is None else min(PAGE, left), after=after)

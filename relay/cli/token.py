@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from relay.cli import client
+from relay.cli.asking import in_path
 from relay.cli.options import Options
 from relay.cli.output import complain, document, on_terminal, rows
 from relay.cli.pages import pages
@@ -79,7 +80,7 @@ def revoke(context: typer.Context, which: Annotated[str, typer.Argument(metavar=
       relay token revoke ci
     """
     options: Options = context.obj
-    client.relay(options, existing=True).ask(f"/v1/tokens/{client.in_path(which)}", method="DELETE")
+    client.relay(options, existing=True).ask(f"/v1/tokens/{in_path(which)}", method="DELETE")
     if options.json:
         document({"token": which, "revoked": True})
     elif on_terminal():

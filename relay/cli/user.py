@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from relay.cli import client
+from relay.cli.asking import in_path
 from relay.cli.options import Failure, Options
 from relay.cli.output import complain, document, on_terminal, rows
 from relay.cli.pages import pages
@@ -107,7 +108,7 @@ def remove(context: typer.Context, name: Name) -> None:
       relay user remove crm
     """
     options: Options = context.obj
-    client.relay(options, existing=True).ask(f"/v1/users/{client.in_path(name)}", method="DELETE")
+    client.relay(options, existing=True).ask(f"/v1/users/{in_path(name)}", method="DELETE")
     if options.json:
         document({"name": name, "removed": True})
     elif on_terminal():

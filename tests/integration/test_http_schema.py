@@ -16,7 +16,7 @@ import pytest
 from http_door import http_of
 from relay_process import Relay
 
-from relay.api.openapi import PLACE
+from relay.api.document import PLACE
 
 USER = {"name": "fuzz", "password": "the fuzzer's password", "scopes": ["send", "queue", "providers", "admin"]}
 PROGRAM = Path(sys.executable).with_name("schemathesis")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from relay.api.app import create_app
-from relay.api.openapi import PLACE, written
+from relay.api.document import PLACE, written
 from tests.parts import parts
 
 SERVED: dict[str, Any] = create_app(parts()).openapi()

@@ -13,7 +13,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from relay.api.app import create_app
 from relay.api.callers import CONTROL
 from relay.app.plan import CannotStart
-from relay.cli.client import Remote, refusal
+from relay.cli.asking import refusal
+from relay.cli.client import Remote
 from relay.cli.local import Local
 from relay.cli.options import Failure
 from relay.config.load import load
