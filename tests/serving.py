@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from uvicorn.server import ServerState
 
-from relay.api.connection import Connection
-from relay.api.gate import Gate
-from relay.api.guards import Size
-from relay.api.server import Bounds, configured
-from relay.api.sockets import tcp_socket
+from relay.api.serving.connection import Connection
+from relay.api.serving.gate import Gate
+from relay.api.serving.guards import Size
+from relay.api.serving.server import Bounds, configured
+from relay.api.serving.sockets import tcp_socket
 
 LIMIT = 100_000
 POST = b"POST /echo HTTP/1.1\r\nHost: x\r\n"

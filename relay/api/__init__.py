@@ -1,5 +1,5 @@
-"""The relay over HTTP, and the operations behind it.
+"""The relay over HTTP: a file for each resource, `operations` behind them, `serving` in front of them.
 
-`server` runs it, `operations` is shared with the command line. Only `app`, `server` and the resources import FastAPI
-and uvicorn: the command line must start without them.
+`create_app` joins the resources; the command line asks the same application. Only what is loaded late imports FastAPI
+and uvicorn: a relay must start, and take mail, without them.
 """

@@ -1,6 +1,6 @@
 """The HTTP application: resources, guards, and how errors look.
 
-Built by `relay.app`, run by `relay.api.server`. A client never sees a traceback or the text of an exception.
+Built by `relay.app`, run by `relay.api.serving.server`. A client never sees a traceback or the text of an exception.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from relay.api.guards import OPEN_PATHS
 from relay.api.problem import MEDIA_TYPE
+from relay.api.serving.guards import OPEN_PATHS
 
 JSON = dict[str, Any]
 _METHODS = ("get", "put", "post", "delete", "patch")

@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from starlette.types import ASGIApp
 
 from relay.api.app import create_app
-from relay.api.entrance import doors
 from relay.api.parts import Readiness
+from relay.api.serving.entrance import doors
 from relay.app.build import plan
 from relay.app.core import Core
 from relay.app.plan import CannotStart, Plan

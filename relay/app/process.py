@@ -15,7 +15,7 @@ import signal
 import sys
 from pathlib import Path
 
-from relay.api.sockets import CannotListen
+from relay.api.serving.sockets import CannotListen
 from relay.app.managed import WrongPlan
 from relay.app.plan import CannotStart, Plan
 from relay.app.running import Relay, configured

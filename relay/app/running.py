@@ -13,9 +13,9 @@ from random import Random
 from typing import Any
 
 from relay import __version__
-from relay.api.door import Door
 from relay.api.parts import Readiness
-from relay.api.sockets import control_socket, tcp_socket
+from relay.api.serving.door import Door
+from relay.api.serving.sockets import control_socket, tcp_socket
 from relay.app.core import Core
 from relay.app.listening import Listeners
 from relay.app.plan import Plan, restart_needed, without_restart

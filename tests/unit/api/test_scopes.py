@@ -10,7 +10,7 @@ import pytest
 
 from relay.api.app import create_app
 from relay.api.callers import Caller
-from relay.api.entrance import OPEN
+from relay.api.serving.entrance import OPEN
 from relay.model import Scope
 from tests.asgi import Client
 from tests.parts import parts

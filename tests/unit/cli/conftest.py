@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from relay.api.app import create_app
-from relay.api.entrance import doors
 from relay.api.parts import Readiness
-from relay.api.server import HttpServer
-from relay.api.sockets import control_socket, tcp_socket
+from relay.api.serving.entrance import doors
+from relay.api.serving.server import HttpServer
+from relay.api.serving.sockets import control_socket, tcp_socket
 from relay.cli.main import main
 from relay.model import State
 from relay.testing.fakes import FakeIntake

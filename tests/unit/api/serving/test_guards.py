@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from relay.api.guards import MAX_BODY, MAX_FORM, Bodies, Busy, Size, sizes_of
+from relay.api.serving.guards import MAX_BODY, MAX_FORM, Bodies, Busy, Size, sizes_of
 from tests.parts import HOUSE
 
 LARGEST = HOUSE.max_message_size

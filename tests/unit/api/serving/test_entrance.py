@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from relay.api.callers import CONTROL, LOOPBACK, Caller
-from relay.api.entrance import Control, Entrance, doors, stranger
+from relay.api.serving.entrance import Control, Entrance, doors, stranger
 from relay.events import LoginFailed
 from relay.model import Scope
 from tests.desk import NOW

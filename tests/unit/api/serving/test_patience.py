@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from relay.api.connection import HEAD, HURRIED, KEPT, MAX_LINE, REST, SILENCE
+from relay.api.serving.connection import HEAD, HURRIED, KEPT, MAX_LINE, REST, SILENCE
 from tests.serving import POST, Served, answer, connected, said, serving
 
 

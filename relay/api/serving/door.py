@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relay.api.parts import ApiParts
-from relay.api.sockets import remove_socket
+from relay.api.serving.sockets import remove_socket
 
 if TYPE_CHECKING:
-    from relay.api.server import HttpServer
+    from relay.api.serving.server import HttpServer
 
 PAUSE = 0.25
 """Seconds until it is tried again after it failed, at the earliest."""
@@ -79,9 +79,9 @@ class Door:
 
     def _build(self) -> HttpServer:
         from relay.api.app import create_app
-        from relay.api.entrance import doors
-        from relay.api.guards import sizes_of
-        from relay.api.server import HttpServer
+        from relay.api.serving.entrance import doors
+        from relay.api.serving.guards import sizes_of
+        from relay.api.serving.server import HttpServer
 
         outside, inside = doors(create_app(self._parts), self._parts)
         sizes = sizes_of(self._parts.house)

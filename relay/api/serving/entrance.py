@@ -11,8 +11,8 @@ from ipaddress import ip_address
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from relay.api.callers import CONTROL, LOOPBACK, Caller, client_of
-from relay.api.guards import OPEN_PATHS, TOKEN_PATH, answer
 from relay.api.parts import ApiParts
+from relay.api.serving.guards import OPEN_PATHS, TOKEN_PATH, answer
 from relay.events import LoginFailed
 
 OPEN = OPEN_PATHS | {TOKEN_PATH}

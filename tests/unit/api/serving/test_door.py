@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from relay.api.door import Door
 from relay.api.operations.queue import Operations
 from relay.api.parts import ApiParts
-from relay.api.sockets import control_socket, tcp_socket
+from relay.api.serving.door import Door
+from relay.api.serving.sockets import control_socket, tcp_socket
 from tests.parts import parts
 from tests.web import request
 

@@ -18,8 +18,8 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from relay.api.gate import Gate
 from relay.api.problem import MEDIA_TYPE, problem
+from relay.api.serving.gate import Gate
 
 MAX_HEAD = 32 * 1024
 """Bytes of a request line with its header, or of anything else that is neither header nor body."""

@@ -16,10 +16,10 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-from relay.api.connection import Connection
-from relay.api.gate import Gate, connections_at_most
-from relay.api.guards import Bodies, Busy, Sizes, sizes_of
-from relay.api.sockets import remove_socket
+from relay.api.serving.connection import Connection
+from relay.api.serving.gate import Gate, connections_at_most
+from relay.api.serving.guards import Bodies, Busy, Sizes, sizes_of
+from relay.api.serving.sockets import remove_socket
 from relay.compose.senders import House
 from relay.model import Identity
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from relay.api.guards import MAX_BODY
 from relay.api.parts import Readiness
+from relay.api.serving.guards import MAX_BODY
 from tests.web import exchange, request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

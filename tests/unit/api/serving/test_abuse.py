@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from relay.api.connection import MAX_FIELDS, MAX_HEAD, REST
+from relay.api.serving.connection import MAX_FIELDS, MAX_HEAD, REST
 from tests.serving import POST, Served, answer, connected, said, serving
 
 

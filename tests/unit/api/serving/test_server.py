@@ -12,8 +12,8 @@ import sys
 import pytest
 import uvloop
 
-from relay.api.server import HttpServer
-from relay.api.sockets import CannotListen, control_socket, tcp_socket
+from relay.api.serving.server import HttpServer
+from relay.api.serving.sockets import CannotListen, control_socket, tcp_socket
 from tests.support import lack
 from tests.web import request
 
