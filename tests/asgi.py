@@ -25,7 +25,7 @@ class Client:
         fields |= {} if body is None else {"content-type": "application/json"}
         scope = {
             "type": "http",
-            "asgi": {"version": "3.0"},
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
             "http_version": "1.1",
             "method": method,
             "scheme": "http",

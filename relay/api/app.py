@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from relay.api import explain, health, key, messages, providers, queue, send_email, sending, token, tokens, users
+from relay.api import docs, explain, health, key, messages, providers, queue, send_email, sending, token, tokens, users
 from relay.api.openapi import describe
 from relay.api.parts import ApiParts
 from relay.api.problem import MEDIA_TYPE, Refusal, problem, shown
@@ -26,11 +26,14 @@ def create_app(parts: ApiParts) -> FastAPI:
     app = FastAPI(
         title="smtp-relay",
         version=parts.version,
-        description="Queue and state of one mail relay.",
+        description="Send mail, manage providers, watch and work the queue of one mail relay.",
+        docs_url=None,  # ours, which load nothing from elsewhere
+        redoc_url=None,
         redirect_slashes=False,  # it would send people, and their token, to http at whatever Host they named
     )
     for resource in (sending, send_email, health, messages, queue, explain, providers, token, users, tokens, key):
         app.include_router(resource.router(parts))
+    app.include_router(docs.router())
     describe(app)
     app.exception_handler(Refusal)(_refused)
     app.exception_handler(HTTPException)(_http_error)

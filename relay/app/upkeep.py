@@ -23,6 +23,8 @@ IDLE = 300.0
 """Seconds without a delivery or a check after which an active provider is checked."""
 AT_ONCE = 4
 """Checks by the clock at a time: a hundred providers that were added at once are no storm."""
+NEW_AT_ONCE = 8
+"""While one is new, more: those that answer nothing hold their places for half a minute."""
 
 
 class Prober(Protocol):
@@ -82,7 +84,7 @@ class Upkeep:
             status = statuses.get(one.provider.name)
             if status is not None and status.out and one.health.healthy is not False:
                 await self._registry.checked(status.name, Health(healthy=False, checked_at=now, detail=status.detail))
-            elif len(self._checking) < AT_ONCE and self._is_due(one, status, now):
+            elif len(self._checking) < _places(one) and self._is_due(one, status, now):
                 self._checking.add(one.provider.name)
                 self._start(self._check(one.provider), one.provider.name)
 
@@ -105,6 +107,10 @@ class Upkeep:
             await job
         except Exception as error:
             self._failed(error)
+
+
+def _places(one: Registered) -> int:
+    return NEW_AT_ONCE if one.health.checked_at is None else AT_ONCE
 
 
 def _heard(one: Registered) -> tuple[float, float]:

@@ -55,10 +55,10 @@ app = typer.Typer(
 
 
 class Providers:
-    """The API, by name or id."""
+    """The API, by name or id. `existing`: there must be a spool if no relay runs."""
 
-    def __init__(self, options: Options) -> None:
-        self.relay = client.relay(options)
+    def __init__(self, options: Options, *, existing: bool = True) -> None:
+        self.relay = client.relay(options, existing=existing)
 
     def every(self, what: str = "") -> list[JSON]:
         found: list[JSON] = self.relay.ask(BASE + what)["data"]
@@ -195,7 +195,7 @@ def add(
     said |= _secret(read_password(stdin=stdin, file=file, ask=ask))
     if inactive:
         said["is_active"] = False
-    made = Providers(options).relay.ask(BASE, {"name": name} | said)
+    made = Providers(options, existing=False).relay.ask(BASE, {"name": name} | said)
     if options.json:
         document(made)
     else:

@@ -34,7 +34,7 @@ WANTED = {
     "DELETE /v1/tokens/{which:path}": ADMIN,
     "POST /v1/key/rotate": ADMIN,
 }
-DESCRIPTION = {"/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"}
+DESCRIPTION = {"/openapi.json", "/docs", "/docs/start.js", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"}
 APP = create_app(parts())
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from relay import ports
 from relay.app.checks import ProviderChecks, own_sender
-from relay.app.upkeep import IDLE, Upkeep, is_due
+from relay.app.upkeep import AT_ONCE, IDLE, NEW_AT_ONCE, Upkeep, is_due
 from relay.delivery.classify import NOBODY, outcome
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.policy import DeliveryPolicy
@@ -370,13 +370,28 @@ async def test_those_that_answer_nothing_keep_no_others_waiting():
     assert world.upkeep._checking == {"p11", "p10", "p9", "p8"}
 
 
+async def test_a_new_one_does_not_wait_for_those_that_answer_nothing():
+    slow = Slow()
+    world = World(*(replace(SETTINGS, name=f"p{number}") for number in range(6)), transport=slow)
+    known = world.registry.known
+    for id, one in known.items():
+        known[id] = replace(one, health=Health(healthy=False, checked_at=None if id == 6 else NOW - 1000))
+    new, known[6] = known[6], replace(known[6], health=Health(healthy=False, checked_at=NOW))
+    await world.upkeep.look(NOW)
+    assert len(world.upkeep._checking) == AT_ONCE
+    known[6] = new
+    await world.upkeep.look(NOW)
+    assert world.upkeep._checking >= {"p5"}
+    slow.gate.set()
+
+
 async def test_many_new_ones_are_no_storm():
     slow = Slow()
     world = World(*(replace(SETTINGS, name=f"p{number}") for number in range(20)), transport=slow)
     await world.upkeep.look(NOW)
     await world.upkeep.look(NOW)
     await asyncio.sleep(0)
-    assert len(slow.probed) == 4
+    assert len(slow.probed) == NEW_AT_ONCE
     slow.gate.set()
     while len(slow.probed) < 20:
         await asyncio.sleep(0)
