@@ -5,7 +5,7 @@ Used by the commands that take one. It never prints or keeps it.
 
 from __future__ import annotations
 
-import sys
+import os
 from pathlib import Path
 
 from relay.cli.options import Failure
@@ -16,21 +16,26 @@ MOST = 4096
 def password(*, stdin: bool, file: Path | None, ask: str = "") -> str | None:
     """What was given; None: nothing. `ask`: what a person on a terminal is asked if it was said nowhere, "": nothing.
 
-    A line end behind it is the editor's or the shell's. Raises Failure.
+    It is the first line of standard input, or all of a file but for its last line end. Raises Failure.
     """
     if stdin and file is not None:
         raise Failure("--password-stdin and --password-file exclude each other: give one of them", 2)
     if file is not None:
         return _of_file(file)
-    if sys.stdin.isatty():
+    if os.isatty(0):
         return _asked(ask or "Password: ") if stdin or ask else None
-    return _decoded(sys.stdin.buffer.read(MOST + 1), "standard input") if stdin else None
+    return _of_stdin() if stdin else None
 
 
 def _asked(prompt: str) -> str:
     from getpass import getpass
 
     return getpass(prompt)
+
+
+def _of_stdin() -> str:
+    with open(0, "rb", buffering=0, closefd=False) as given:
+        return _decoded(given.readline(MOST + 1), "standard input")
 
 
 def _of_file(file: Path) -> str:

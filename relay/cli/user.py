@@ -6,13 +6,12 @@ which every user of the machine can see.
 
 from __future__ import annotations
 
-import getpass
 import os
 from typing import Annotated, Any
 
 import typer
 
-from relay.cli import client
+from relay.cli import client, passwords
 from relay.cli.asking import in_path
 from relay.cli.options import Failure, Options
 from relay.cli.output import complain, document, on_terminal, rows
@@ -24,7 +23,7 @@ Scopes = Annotated[
     typer.Option("--scope", help="send, queue, providers, admin; repeatable. Default: send, queue, providers"),
 ]
 FromStdin = Annotated[bool, typer.Option("--password-stdin", help="read the password from standard input")]
-_MOST = 4096  # bytes read for a password; the relay takes 1024
+_SHORT = 8  # characters
 
 app = typer.Typer(
     help="""Add, list and remove users of listeners with AUTH and of the HTTP API.
@@ -45,7 +44,7 @@ def divided(scopes: list[str] | None) -> list[str]:
 
 @app.command()
 def add(context: typer.Context, name: Name, password_stdin: FromStdin = False, scope: Scopes = None) -> None:
-    """Add a user, who may log in at once. The password has 8 bytes or more.
+    """Add a user, who may log in at once.
 
     \b
     Example:
@@ -54,32 +53,27 @@ def add(context: typer.Context, name: Name, password_stdin: FromStdin = False, s
     """
     options: Options = context.obj
     relay = client.relay(options)
-    password = _from_stdin() if password_stdin else _asked(name)
+    password = _given(name, password_stdin)
     order: dict[str, Any] = {"name": name, "password": password}
     added = relay.ask("/v1/users", order | ({"scopes": divided(scope)} if scope else {}))
     if options.json:
         document(added)
     elif on_terminal():
         complain(f"user {name} added: {', '.join(added['scopes'])}")
+    if len(password) < _SHORT:
+        complain(
+            f"relay: that password is short; whoever can reach the relay may guess it: take twelve characters or more"
+        )
 
 
-def _from_stdin() -> str:
-    """The first line, without its end."""
-    with open(0, "rb", buffering=0, closefd=False) as stdin:
-        line = stdin.readline(_MOST).removesuffix(b"\n").removesuffix(b"\r")
-    try:
-        return line.decode()
-    except UnicodeDecodeError:
-        raise Failure("the password on standard input is not UTF-8", 2) from None
-
-
-def _asked(name: str) -> str:
-    if not os.isatty(0):
+def _given(name: str, stdin: bool) -> str:
+    """Twice, where a person types it and does not see it."""
+    given = passwords.password(stdin=stdin, file=None, ask=f"Password of {name}: ")
+    if given is None:
         raise Failure("there is no terminal to ask for the password: give --password-stdin and the password there", 2)
-    password = getpass.getpass(f"Password of {name}: ")
-    if getpass.getpass("Again: ") != password:
+    if os.isatty(0) and passwords.password(stdin=False, file=None, ask="Again: ") != given:
         raise Failure("the two are not the same: nothing was added", 2)
-    return password
+    return given
 
 
 @app.command("list")

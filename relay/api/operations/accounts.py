@@ -21,7 +21,7 @@ from relay.model import Account, Scope, Token
 from relay.ports import Busy, NameTaken, ReadOnly
 
 LONGEST_NAME = 100  # characters
-SHORTEST_PASSWORD, LONGEST_PASSWORD = 8, 1024  # bytes
+LONGEST_PASSWORD = 1024  # bytes
 LONGEST_LIFE = 36500 * 86400.0
 USUAL = (Scope.SEND, Scope.QUEUE, Scope.PROVIDERS)
 
@@ -44,8 +44,8 @@ class AccountOperations:
     async def add_user(self, who: str, *, name: str, password: str, scopes: Sequence[str] = USUAL) -> JSON:
         octets = password.encode(errors="surrogatepass")
         errors = [*_name_errors(name), *_scope_errors(scopes)]
-        if not SHORTEST_PASSWORD <= len(octets) <= LONGEST_PASSWORD:
-            errors.append(("password", f"must have {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} bytes"))
+        if not 1 <= len(octets) <= LONGEST_PASSWORD:
+            errors.append(("password", f"must have 1 to {LONGEST_PASSWORD} bytes"))
         _refuse(errors, "this user cannot be added")
         accounts, now = self.parts.accounts, self.parts.clock()
         try:

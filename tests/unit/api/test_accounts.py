@@ -78,7 +78,7 @@ async def test_a_name_is_given_once_and_of_the_file_is_not_ours_to_remove(who):
         ("/v1/users", {"name": "\ud800"}, "name"),
         ("/v1/users", {"name": " a"}, "name"),
         ("/v1/users", {"name": 5}, "name"),
-        ("/v1/users", {"password": CANARY[:7]}, "password"),
+        ("/v1/users", {"password": ""}, "password"),
         ("/v1/users", {"password": "\u00e9" * 513}, "password"),
         ("/v1/users", {"password": CANARY * 1000}, "password"),
         ("/v1/users", {"password": None}, "password"),

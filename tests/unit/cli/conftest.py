@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -125,12 +127,19 @@ def relay(served: Relay) -> Relay:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    """Run a command in this process."""
+def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Result]]:
+    """Run a command in this process; `given` is on its standard input."""
+    before = os.dup(0)
 
-    def command(*arguments: object) -> Result:
+    def command(*arguments: object, given: bytes = b"") -> Result:
+        with tempfile.TemporaryFile() as file:
+            file.write(given)
+            file.seek(0)
+            os.dup2(file.fileno(), 0)
         code = main([str(argument) for argument in arguments])
         captured = capsys.readouterr()
         return Result(code, captured.out, captured.err)
 
-    return command
+    yield command
+    os.dup2(before, 0)
+    os.close(before)

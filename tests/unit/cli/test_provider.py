@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 from dataclasses import replace
 
 import pytest
@@ -15,15 +13,14 @@ from tests.desk import NOW
 
 
 @pytest.fixture
-def provider(relay, run, monkeypatch):
+def provider(relay, run):
     """A provider command; `stdin`: what its standard input gives."""
     of_file = ProviderSettings(name="primary", host="smtp.example.org", username="u", password="canary-7351")
     relay.registry.__init__([of_file])
     relay.checks.__init__()
 
     def command(*arguments: object, stdin: bytes = b""):
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        return run("provider", *arguments, "-c", relay.config)
+        return run("provider", *arguments, "-c", relay.config, given=stdin)
 
     return command
 
