@@ -62,7 +62,7 @@ def add(context: typer.Context, name: Name, password_stdin: FromStdin = False, s
         complain(f"user {name} added: {', '.join(added['scopes'])}")
     if len(password) < _SHORT:
         complain(
-            f"relay: that password is short; whoever can reach the relay may guess it: take twelve characters or more"
+            "relay: that password is short; whoever can reach the relay may guess it: take twelve characters or more"
         )
 
 
