@@ -210,7 +210,8 @@ class Connection(asyncio.Protocol):
         and an answer that nobody could hear would be on record as one."""
         self._gone = True
         self._buffer.clear()
-        self._transport.write_eof()
+        if not self._transport.is_closing():
+            self._transport.write_eof()
 
     def _line(self, content: bytes, answer: str | None) -> str:
         mark = content.find(b"\r\n" + MARK) + 2

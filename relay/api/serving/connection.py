@@ -34,7 +34,7 @@ HEAD = 10.0
 KEPT = 5.0
 """Seconds that a connection may wait for its next request. For both: `HURRIED` when others cannot come in."""
 
-HURRIED = 2.0
+HURRIED = 3.0
 SILENCE = 30.0
 """Seconds without a byte of a body, or of an answer that the client does not read."""
 
@@ -93,6 +93,7 @@ class Connection(HttpToolsProtocol):
         self._gate = gate
         self._stage = _Stage.IDLE
         self._since = self._due = 0.0
+        self._late = False  # at the last look
         self._unread = inf  # since when the client has not read what is written
         self._head = 0  # bytes of this head, or of the trailers of this body
         self._dry = 0  # bytes since the parser last made something of them
@@ -299,6 +300,7 @@ class Connection(HttpToolsProtocol):
 
     def _enter(self, stage: _Stage, seconds: float) -> None:
         self._stage = stage
+        self._late = False
         self._since = self.loop.time()
         self._due = self._since + seconds
 
@@ -322,7 +324,11 @@ class Connection(HttpToolsProtocol):
             self.abort()
 
     def _look_for_request(self, now: float, due: float) -> None:
+        """At the second look: when it is we who are late, what it sent lies in the kernel and is read before that."""
         if now <= due or self._refusal or self.flow.read_paused:
+            return
+        if not self._late:
+            self._late = True
             return
         if self._stage is _Stage.HEAD:
             self._refuse(_SLOW_HEAD)

@@ -45,6 +45,14 @@ async def test_who_says_nothing_is_let_go(served):
         assert await reader.read() == b""
 
 
+async def test_H6_what_lies_in_the_kernel_while_we_are_late_is_read(served):
+    """A loop that was busy for seconds looks at its clients before it reads what they sent."""
+    async with asyncio.timeout(5), connected(served) as (reader, writer):
+        writer.write(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+        served.gate.look(asyncio.get_running_loop().time() + HEAD + 5)
+        assert (await answer(reader))[0] == 200
+
+
 async def test_H6_a_body_that_stops_or_trickles_is_408(served):
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(5), connected(served) as (reader, writer):
