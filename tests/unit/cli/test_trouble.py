@@ -89,6 +89,11 @@ def test_output_that_finds_no_room_is_a_sentence(relay, command):
     assert (done.returncode, done.stderr) == (1, told)
 
 
+def heed_sigint() -> None:
+    """Whatever started the tests in the background may have had it ignored, which is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def until_asleep(pid: int) -> None:
     """It waits for the answer: a signal that comes just before would be seen only when that wait ends."""
     while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
@@ -99,7 +104,9 @@ def until_asleep(pid: int) -> None:
 def test_ctrl_c_is_1_without_a_word():
     with silent() as stranger:
         command = [*COMMAND, "queue", "stats", "--url", url_of(stranger)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as asking:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=heed_sigint
+        ) as asking:
             connection, _ = stranger.accept()
             with connection:
                 connection.recv(4096)
