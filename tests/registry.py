@@ -8,22 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from relay.model import Account, Counts, Health, Provider, ProviderSettings, Registered, Scope, Tls, Token
+from relay.model import Account, Counts, Health, ProviderSettings, Registered, Scope, Token
 from relay.ports import Busy, NameTaken, ReadOnly, Tested
-
-
-def provider_of(settings: ProviderSettings) -> Provider:
-    implicit = settings.use_ssl or (settings.use_tls and settings.port == 465)
-    return Provider(
-        name=settings.name,
-        host=settings.host,
-        port=settings.port,
-        tls=Tls.IMPLICIT if implicit else Tls.STARTTLS if settings.use_tls else Tls.NONE,
-        username=settings.username,
-        password=settings.password,
-        priority=settings.priority,
-        active=settings.active,
-    )
+from relay.store.derive import provider_of
 
 
 class FakeRegistry:
@@ -43,7 +30,7 @@ class FakeRegistry:
             id=self._last,
             origin=origin,
             settings=settings,
-            provider=provider_of(settings),
+            provider=provider_of(settings, allow_private=True),
             default=default,
             created_at=now,
             updated_at=now,
@@ -78,7 +65,9 @@ class FakeRegistry:
         self._free(settings.name, id)
         if old.origin == "file" and settings != old.settings:
             raise ReadOnly(old.settings.name)
-        changed = replace(old, settings=settings, provider=provider_of(settings), default=default, updated_at=now)
+        changed = replace(
+            old, settings=settings, provider=provider_of(settings, allow_private=True), default=default, updated_at=now
+        )
         return self._keep(changed)
 
     async def remove(self, id: int, now: float) -> None:

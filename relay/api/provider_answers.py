@@ -52,9 +52,7 @@ class Made(BaseModel):
     updated_at: Moment
 
 
-class Row(BaseModel):
-    """A provider in the list."""
-
+class _Reached(BaseModel):
     id: int
     name: str
     provider_type: str
@@ -66,6 +64,11 @@ class Row(BaseModel):
     smtp_use_ssl: bool
     from_email: str
     from_name: str
+
+
+class Row(_Reached):
+    """A provider in the list."""
+
     health_status: Status
     health_status_display: StatusDisplay
     is_active: bool
@@ -84,20 +87,9 @@ class Unhealthy(One):
     health_detail: str
 
 
-class Updated(BaseModel):
+class Updated(_Reached):
     """A provider that was just changed."""
 
-    id: int
-    name: str
-    provider_type: str
-    provider_type_display: str
-    smtp_host: str
-    smtp_port: int
-    smtp_username: str
-    smtp_use_tls: bool
-    smtp_use_ssl: bool
-    from_email: str
-    from_name: str
     daily_limit: Limit
     monthly_limit: Limit
     rate_limit_per_minute: Limit

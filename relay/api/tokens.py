@@ -10,9 +10,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from relay.api.operations.accounts import LONGEST_NAME, USUAL, AccountOperations
+from relay.api.operations.accounts import LONGEST_NAME, AccountOperations
 from relay.api.parts import ApiParts
 from relay.api.users import Admin, Limit, Scopes
+from relay.model import USUAL
 
 _EXAMPLE: dict[str, Any] = {
     "id": 3,

@@ -11,10 +11,10 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from relay.api.callers import Caller, needs
-from relay.api.operations.accounts import LONGEST_NAME, LONGEST_PASSWORD, USUAL, AccountOperations
+from relay.api.operations.accounts import LONGEST_NAME, LONGEST_PASSWORD, AccountOperations
 from relay.api.operations.queue import MAX_PAGE
 from relay.api.parts import ApiParts
-from relay.model import Scope
+from relay.model import USUAL, Scope
 
 Admin = Annotated[Caller, Depends(needs(Scope.ADMIN))]
 Scopes = Annotated[
@@ -30,7 +30,7 @@ _EXAMPLE: dict[str, Any] = {
 
 
 class NewUser(BaseModel):
-    """Somebody with a password of 8 bytes or more."""
+    """Somebody with a password."""
 
     model_config = ConfigDict(
         extra="forbid",

@@ -22,8 +22,13 @@ def is_loopback(host: str) -> bool:
     name = host.rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):  # RFC 6761 6.3
         return True
+    return is_loopback_address(name.strip("[]"))
+
+
+def is_loopback_address(text: str) -> bool:
+    """Of an address as it is written; a name is none."""
     try:
-        address = ipaddress.ip_address(name.strip("[]"))
+        address = ipaddress.ip_address(text)
     except ValueError:
         return False
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback  # by itself Python does so from 3.13 on

@@ -39,11 +39,12 @@ from relay.model.queue import (
     Usage,
     Verdict,
 )
-from relay.model.registry import Account, Counts, Health, ProviderSettings, Registered, Scope, Token, implied
+from relay.model.registry import USUAL, Account, Counts, Health, ProviderSettings, Registered, Scope, Token, implied
 
 __all__ = [
     "ENDED",
     "NO_ROUTE",
+    "USUAL",
     "Account",
     "Appetite",
     "Berth",

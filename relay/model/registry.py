@@ -27,6 +27,10 @@ def implied(scopes: Collection[Scope]) -> frozenset[Scope]:
     return frozenset(Scope) if Scope.ADMIN in scopes else frozenset(scopes)
 
 
+USUAL = (Scope.SEND, Scope.QUEUE, Scope.PROVIDERS)
+"""What a user or a token may do when nobody says otherwise."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSettings:
     """A provider as it is set over HTTP and by `relay provider`. "" and None: nothing set. Limits count messages.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from relay.model import Scope
+from relay.model import USUAL, Scope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,4 +22,4 @@ class Secret:
 class FileUser:
     name: str
     secret: Secret
-    scopes: frozenset[Scope] = frozenset({Scope.SEND, Scope.QUEUE, Scope.PROVIDERS})
+    scopes: frozenset[Scope] = frozenset(USUAL)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import ipaddress
 import socket
 from collections.abc import Awaitable, Callable
 from typing import cast
 
 import aiosmtplib
 
+from relay.config.listen import is_loopback_address
 from relay.model import Phase, Provider, Tls
 from relay.smtp.offer import Offer, read_offer
 from relay.upstream.causes import Failure, failed, insecure, one_line, refused, silent, without_secret
@@ -76,7 +76,7 @@ class _Introduction:
         self._hostname = hostname
         self._sock = sock
         address = _peer(sock)
-        self._loopback = _is_loopback(address)
+        self._loopback = is_loopback_address(address.partition("%")[0])
         self._secure = False
         self.notes = [f"-- connect {provider.host} {address} port {provider.port}"]
         self._client: _Client | None = None
@@ -231,10 +231,6 @@ def _peer(sock: socket.socket) -> str:
         return str(sock.getpeername()[0])
     except OSError:
         return ""
-
-
-def _is_loopback(address: str) -> bool:
-    return bool(address) and ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
 def _heard(response: aiosmtplib.SMTPResponse) -> str:

@@ -17,13 +17,12 @@ from relay.api.views import moment
 from relay.config.units import seconds
 from relay.db.errors import SpoolError
 from relay.events import Changed
-from relay.model import Account, Scope, Token
+from relay.model import USUAL, Account, Scope, Token
 from relay.ports import Busy, NameTaken, ReadOnly
 
 LONGEST_NAME = 100  # characters
 LONGEST_PASSWORD = 1024  # bytes
 LONGEST_LIFE = 36500 * 86400.0
-USUAL = (Scope.SEND, Scope.QUEUE, Scope.PROVIDERS)
 
 JSON = dict[str, Any]
 Errors = list[tuple[str, str]]

@@ -6,13 +6,12 @@ say. It never lets a request pass without a caller, but to what is open to every
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from relay.api.callers import CONTROL, LOOPBACK, Caller, client_of
 from relay.api.parts import ApiParts
 from relay.api.serving.guards import OPEN_PATHS, TOKEN_PATH, answer
+from relay.config.listen import is_loopback_address
 from relay.events import LoginFailed
 
 OPEN = OPEN_PATHS | {TOKEN_PATH}
@@ -104,7 +103,7 @@ def stranger(scope: Scope, hostname: str) -> str:
     """Why a request may come from elsewhere, "" for no reason to think so."""
     headers: Headers = scope["headers"]
     client = scope.get("client")
-    if not client or not _is_loopback(client[0]):
+    if not client or not is_loopback_address(client[0]):
         return "this client is on another"
     if any(name in _FORWARDING or name.startswith(b"x-forwarded-") for name, _ in headers):
         return "this request was forwarded by a proxy"
@@ -142,20 +141,12 @@ def _only(headers: Headers, name: bytes) -> str:
     return found[0].lower() if len(found) == 1 else ""
 
 
-def _is_loopback(text: str) -> bool:
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return False
-    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
-
-
 def _is_ours(host: str, hostname: str) -> bool:
     name, _, port = host.rpartition(":") if _has_port(host) else (host, "", "80")
     if not port.isascii() or not port.isdigit():
         return False
     bare = name[1:-1] if name.startswith("[") and name.endswith("]") else name
-    return name in ("localhost", hostname.lower()) or _is_loopback(bare)
+    return name in ("localhost", hostname.lower()) or is_loopback_address(bare)
 
 
 def _has_port(host: str) -> bool:
