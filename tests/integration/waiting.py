@@ -5,6 +5,8 @@ Used by every module of the integration tests. It knows nothing of the relay.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import random
 import shutil
@@ -78,23 +80,45 @@ def never(condition: Callable[[], object], seconds: float, what: str, every: flo
         time.sleep(every)
 
 
-_dealt: set[int] = set()
+PORTS = range(10_000, 32_000)
+"""Below the ephemeral range, so no client's own port takes one meanwhile."""
+
+BLOCK = 50
+
+_undealt: list[int] = []
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 nobody listens on. Below the ephemeral range, so no client's own port takes it meanwhile."""
+    """A port of 127.0.0.1 nobody listens on, and no other process of the tests is dealt.
+
+    A bind alone does not tell: a relay that was killed and comes back listens on nothing in between, nor does one not
+    started yet.
+    """
     while True:
-        port = random.SystemRandom().randrange(10_000, 32_000)
-        if port in _dealt:
-            continue
+        if not _undealt:
+            _undealt.extend(_claimed_block())
+        port = _undealt.pop()
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
+            with contextlib.suppress(OSError):
                 probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        _dealt.add(port)
-        return port
+                return port
+
+
+def _claimed_block() -> range:
+    """Ports that are this process's until it ends: an abstract socket's name is taken once in a network namespace."""
+    starts = list(PORTS[::BLOCK])
+    random.SystemRandom().shuffle(starts)
+    for start in starts:
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0relay-tests/ports/{start}")
+        except OSError:
+            claim.close()
+            continue
+        atexit.register(claim.close)
+        return range(start, start + BLOCK)
+    pytest.fail("every block of ports is claimed by another process of the tests")
 
 
 def listening(port: int) -> bool:
