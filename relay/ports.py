@@ -13,18 +13,22 @@ from msgspec import Struct, field
 from relay.model import (
     Account,
     Appetite,
+    Attached,
     Berth,
     Body,
     Claim,
     Counts,
     DeliveryOutcome,
+    Happening,
     Health,
     Labels,
     Lease,
     MessageId,
+    Phase,
     Provider,
     ProviderSettings,
     Registered,
+    Registration,
     Reply,
     Reservation,
     Rewrite,
@@ -37,6 +41,7 @@ from relay.model import (
     TimelineEvent,
     Token,
     Usage,
+    Workflow,
 )
 
 Placement = Callable[[Submission], Sequence[Berth]]
@@ -81,9 +86,12 @@ class Intake(Protocol):
 
     def writer(self, message: MessageId) -> BodyWriter: ...
 
-    def accept(self, batch: Sequence[Submission]) -> Awaitable[Reply | None]:
-        """None: every one is on stable storage, its claim too. A Reply: none is, and this is what to tell the client,
-        CLAIMED if it is about a key. A future is best: the listener needs no task to wait for one.
+    def accept(
+        self, batch: Sequence[Submission], *, claim: Claim | None = None, happening: Happening | None = None
+    ) -> Awaitable[Reply | None]:
+        """None: every one is on stable storage, and so are the claim and what happened; also where no message is, since
+        what happened may cause none. A Reply: nothing is, and this is what to tell the client, CLAIMED if it is about
+        the key. A future is best: the listener needs no task to wait for one.
         """
 
     async def claimed(self, owner: str, key: str) -> Claim | None:
@@ -112,6 +120,15 @@ class Work(Protocol):
 
     def wake(self) -> None:
         """Make `wait` return: there is room again for what could not be claimed before."""
+
+
+class Happenings(Protocol):
+    """The record of events and workflow runs, kept as long and as many as the history of messages."""
+
+    async def happenings(self, *, limit: int, after: str = "", name: str = "") -> tuple[Sequence[Happening], bool]:
+        """Newest first, and whether there are more. `after`: the last id of the page before. `name`: exactly."""
+
+    async def happening(self, id: str) -> Happening | None: ...
 
 
 class Budget(Protocol):
@@ -274,6 +291,68 @@ class Registry(Protocol):
         """A new encryption key, everything re-encrypted; how many secrets. The old key is gone afterwards."""
 
 
+class Workflows(Protocol):
+    """Rules of the file and of the API. Answers from memory. `document`: as in model.Workflow, already validated."""
+
+    def all(self) -> Sequence[Workflow]:
+        """Those of the file first, in its order, then the others by age."""
+
+    def find(self, name: str) -> Workflow | None: ...
+
+    def listening(self, event: str) -> Sequence[Workflow]:
+        """Those that an event of this name fires, in the order of `all`, damaged ones too."""
+
+    async def add(self, name: str, document: Mapping[str, object], who: str, now: float) -> Workflow:
+        """`name` "": one is made, of its event. Raises NameTaken, TooMany."""
+
+    async def change(
+        self, name: str, document: Mapping[str, object], who: str, now: float, *, version: int | None = None
+    ) -> Workflow:
+        """All of it replaced by a new version. Raises LookupError, ReadOnly; Outdated when it is not at `version`."""
+
+    async def remove(self, name: str) -> None:
+        """Its name is free again, its versions are gone. Raises LookupError, ReadOnly."""
+
+    async def versions(self, name: str) -> Sequence[Workflow]:
+        """What it was, newest first, at most a hundred. Raises LookupError. Of the file there is only what is."""
+
+
+class TooMany(Exception):
+    """There may be no more of these; the text says how many there are."""
+
+
+class Outdated(Exception):
+    """Somebody else changed it meanwhile. `version`: what it is at."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"it is at version {version}")
+        self.version = version
+
+
+class Integrations(Protocol):
+    """Registrations and what they are attached to. Answers from memory; whoever changes something applies it."""
+
+    def registrations(self) -> Sequence[Registration]:
+        """By id. A number is never given twice."""
+
+    def registration(self, id: int) -> Registration | None: ...
+
+    async def register(self, integration: str, options: Mapping[str, str], now: float) -> Registration:
+        """Raises TooMany."""
+
+    async def unregister(self, id: int) -> int:
+        """And its attachments; how many those were. Raises LookupError."""
+
+    def attachments(self, workflow: str = "") -> Sequence[Attached]:
+        """By id; "": of every workflow."""
+
+    async def attach(self, workflow: str, registration: int, options: Mapping[str, str], now: float) -> Attached:
+        """Raises LookupError when there is no such registration, TooMany."""
+
+    async def detach(self, id: int) -> None:
+        """Raises LookupError."""
+
+
 class Busy(Exception):
     """Too many passwords are being judged, or this one was wrong too often. `seconds`: come back then."""
 
@@ -331,8 +410,18 @@ class Checks(Protocol):
     async def test(self, provider: Registered, recipient: str) -> Tested:
         """Send it a real mail, which counts against its limits; it is never queued."""
 
+    async def verify(self, provider: Provider) -> Trouble | None:
+        """As `check`, of one that does not exist yet: nothing is kept, nobody told. None: all is well."""
+
     def soon(self, name: str) -> None:
         """If it is out, it is probed within a second: somebody says that it is mended."""
+
+
+class Trouble(Struct, frozen=True, kw_only=True):
+    """Why a server that nobody uses yet cannot be used. `phase`: how far it came. `detail`: cause and fix."""
+
+    phase: Phase
+    detail: str
 
 
 class Explain(Protocol):

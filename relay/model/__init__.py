@@ -1,9 +1,19 @@
 """Frozen data that crosses borders between the rooms of the relay.
 
 Every layer may import this; it imports nothing of ours and does nothing. Its parts import downwards: `queue` and
-`providers` from `mail`.
+`providers` from `mail`, `automation` from `providers`.
 """
 
+from relay.model.automation import (
+    Action,
+    Attached,
+    Enclosure,
+    Happening,
+    MailTemplate,
+    Place,
+    Registration,
+    Workflow,
+)
 from relay.model.mail import (
     Body,
     Claim,
@@ -46,30 +56,37 @@ __all__ = [
     "NO_ROUTE",
     "USUAL",
     "Account",
+    "Action",
     "Appetite",
+    "Attached",
     "Berth",
     "Body",
     "Claim",
     "Counts",
     "DeliveryOutcome",
+    "Enclosure",
     "Ended",
     "Envelope",
     "Fault",
+    "Happening",
     "Health",
     "Identity",
     "Labels",
     "Lease",
     "Limits",
+    "MailTemplate",
     "Match",
     "Message",
     "MessageId",
     "Owed",
     "Phase",
+    "Place",
     "Provider",
     "ProviderSettings",
     "QueueEntry",
     "Recipient",
     "Registered",
+    "Registration",
     "Reply",
     "Reservation",
     "Rewrite",
@@ -87,5 +104,6 @@ __all__ = [
     "Token",
     "Usage",
     "Verdict",
+    "Workflow",
     "implied",
 ]

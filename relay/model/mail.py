@@ -56,7 +56,7 @@ class Envelope(Struct, frozen=True, kw_only=True):
 
 
 class Source(Struct, frozen=True, kw_only=True):
-    """Where a message came in. `kind`: smtp | http | notice. `client`: an IP address, or "unix"."""
+    """Where a message came in. `kind`: smtp | http | event | run | notice. `client`: an IP address, or "unix"."""
 
     kind: str
     listener: str = ""
@@ -104,6 +104,7 @@ class Message(Struct, frozen=True, kw_only=True):
     """A message at rest. `prefix`: the header lines we put in front, CRLF. `size`: prefix + body, wire form.
 
     `identity`: what the identity it was handed in under changes, fixed at acceptance; a route's rewrite goes over it.
+    `via`: the only provider it may go to, whatever routes say and whether or not there is one; "" for most mail.
     """
 
     id: MessageId
@@ -115,12 +116,13 @@ class Message(Struct, frozen=True, kw_only=True):
     expires_at: float
     labels: Labels | None = None
     identity: Rewrite | None = None
+    via: str = ""
 
 
 class Claim(Struct, frozen=True, kw_only=True):
     """An idempotency key in use: of `owner` (a token, a user), for the request with this `digest`.
 
-    `answer`: what that request was answered, JSON. It is kept from the moment its message is.
+    `answer`: what that request was answered, JSON. It is kept from the moment its messages are.
     """
 
     owner: str

@@ -57,6 +57,7 @@ class Provider:
     """An upstream as it is to be used now. Two that compare equal need no new connections.
 
     `public_only`: it was made over HTTP, and may not lead into the private networks around us (hazard H2).
+    `reserved`: only for mail that names it (`Message.via`, a reroute); no route leads to it.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Provider:
     weight: int = 1
     active: bool = True
     public_only: bool = False
+    reserved: bool = False
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
 
