@@ -8,6 +8,7 @@ from relay.api.parts import ApiParts, Readiness
 from relay.compose.senders import House
 from relay.events import nobody
 from relay.model import Identity
+from relay.posting import Post
 from relay.testing.fakes import FakeIntake
 from tests.desk import NOW, FakeDesk, FakeExplain
 from tests.registry import FakeAccounts, FakeChecks, FakeRegistry
@@ -35,7 +36,6 @@ def parts(**given: Any) -> ApiParts:
     defaults: dict[str, Any] = {
         "desk": FakeDesk(),
         "explain": FakeExplain(),
-        "intake": FakeIntake(),
         "registry": FakeRegistry(),
         "accounts": FakeAccounts(),
         "checks": FakeChecks(),
@@ -48,4 +48,13 @@ def parts(**given: Any) -> ApiParts:
         "clock": lambda: NOW,
         "version": "0.1.0",
     }
-    return ApiParts(**(defaults | given))
+    wanted = defaults | given
+    registry = wanted["registry"]
+    post = Post(
+        intake=wanted.pop("intake", None) or FakeIntake(),
+        house=wanted["house"],
+        capturing=lambda: registry.empty(),
+        observe=wanted["observe"],
+        clock=wanted["clock"],
+    )
+    return ApiParts(**({"post": post} | wanted))

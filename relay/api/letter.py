@@ -14,13 +14,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from relay.api.operations.sending import Given
 from relay.compose import draft as drafts
 from relay.compose import mailboxes
 from relay.compose.draft import Draft
 from relay.compose.mailboxes import Mailbox
 from relay.compose.words import line_problem, text_problem
 from relay.model import Labels
+from relay.posting import Given
 
 MOST_TEXT = 1 << 20
 _MOST_PEOPLE = 10_000

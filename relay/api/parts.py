@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from relay.api.operations.queue import Operations
 from relay.compose.senders import House
 from relay.delivery.status import ProviderStatus
 from relay.events import Observer
-from relay.ports import Accounts, Checks, Clock, Desk, Explain, Intake, Registry
+from relay.ports import Accounts, Checks, Clock, Desk, Explain, Happenings, Integrations, Registry, Workflows
+from relay.posting import Post
+
+if TYPE_CHECKING:
+    from relay.automation.firing import Automation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,14 +36,14 @@ class Readiness:
 class ApiParts:
     """`metrics`: the text format of Prometheus. `providers`: names of those that exist now.
 
-    `house`: what composing needs to know. `apply`: puts in force what was changed in the registry or the accounts.
-    `statuses`: what delivery knows of the providers now. `source`: what people call the file that providers stand in.
-    `allow_private`: providers may have hosts in private networks (hazard H2).
+    `post`: takes composed mail. `house`: what composing needs to know. `apply`: puts in force what was changed by
+    whoever manages something. `statuses`: what delivery knows of the providers now. `source`: what people call the
+    file that providers stand in. `allow_private`: providers may have hosts in private networks (hazard H2).
     """
 
     desk: Desk
     explain: Explain
-    intake: Intake
+    post: Post
     registry: Registry
     accounts: Accounts
     checks: Checks
@@ -53,6 +58,10 @@ class ApiParts:
     statuses: Callable[[], Sequence[ProviderStatus]] = tuple
     source: str = "the configuration file"
     allow_private: bool = False
+    workflows: Workflows = None  # type: ignore[assignment]
+    integrations: Integrations = None  # type: ignore[assignment]
+    happenings: Happenings = None  # type: ignore[assignment]
+    automation: Automation = None  # type: ignore[assignment]
 
     @property
     def operations(self) -> Operations:

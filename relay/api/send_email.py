@@ -18,11 +18,12 @@ from pydantic import BaseModel, ConfigDict
 from relay.api.bodies import media_type, parsed, read
 from relay.api.letter import MOST_TEXT, Address, Line, Text
 from relay.api.operations.idempotency import Digest, Use
-from relay.api.operations.sending import Given
+from relay.api.operations.sending import Sending
 from relay.api.parts import ApiParts
 from relay.api.problem import Refusal
-from relay.api.sending import asked, body_of, sending_of
+from relay.api.sending import asked, body_of
 from relay.compose.draft import Draft
+from relay.posting import Given
 
 _SENT = b'{"status":"Email sent successfully"}'
 _MOST = 6 * MOST_TEXT + (1 << 16)  # bytes: JSON may write every character as \uXXXX
@@ -95,7 +96,7 @@ def _msg(error: Mapping[str, Any]) -> str:
 
 def router(parts: ApiParts) -> APIRouter:
     routes = APIRouter(tags=["messages"])
-    sending = sending_of(parts)
+    sending = Sending(parts.post)
 
     @routes.post(
         "/smtp/send-email",

@@ -16,11 +16,12 @@ from relay.api.callers import client_of, needs, permitted
 from relay.api.letter import Accepted, Letter, Line, Moment, Tag, unfit
 from relay.api.operations.idempotency import MOST, Digest, Use, key_of, replay
 from relay.api.operations.raw import To, send_raw
-from relay.api.operations.sending import Asked, Given, Sending, Taken
+from relay.api.operations.sending import Sending, Taken
 from relay.api.parts import ApiParts
 from relay.api.problem import Refusal
 from relay.compose import mailboxes
 from relay.model import Labels, Scope
+from relay.posting import Asked, Given
 
 SLACK = 1 << 20  # bytes of a body that are not mail
 
@@ -57,16 +58,6 @@ class Envelope(BaseModel):
     def given(self) -> Given:
         labels = Labels(tags=tuple(dict.fromkeys(self.tag))) if self.tag else None
         return Given(labels=labels, send_at=self.send_at or 0.0)
-
-
-def sending_of(parts: ApiParts) -> Sending:
-    return Sending(
-        intake=parts.intake,
-        house=parts.house,
-        capturing=lambda: parts.registry.empty(),
-        observe=parts.observe,
-        clock=parts.clock,
-    )
 
 
 def asked(request: Request, parts: ApiParts) -> tuple[Asked, str]:
@@ -141,7 +132,7 @@ _RAW = {
 
 def router(parts: ApiParts) -> APIRouter:
     routes = APIRouter(prefix="/v1/messages", tags=["messages"])
-    sending = sending_of(parts)
+    sending = Sending(parts.post)
 
     @routes.post(
         "",

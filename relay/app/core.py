@@ -21,6 +21,7 @@ from relay.delivery.dispatcher import Dispatcher
 from relay.events import Event, Observer
 from relay.model import Provider, State
 from relay.ports import Filter
+from relay.posting import Post
 from relay.spool.sqlite import SqliteSpool
 from relay.upstream.smtp import SmtpTransport
 
@@ -42,6 +43,13 @@ class Core:
         self.providers: Mapping[str, Provider] = {}
         self._names: Mapping[int, str] = {}
         self.house = managed.house(plan)
+        self.post = Post(
+            intake=spool,
+            house=lambda: self.house,
+            capturing=lambda: self.capturing,
+            observe=observe,
+            clock=time.time,
+        )
         self._retrying: set[asyncio.Task[None]] = set()
         self.transport = SmtpTransport(plan.hostname)
         self.checks = ProviderChecks(
@@ -132,7 +140,7 @@ class Core:
         return ApiParts(
             desk=self.spool,
             explain=self.dispatcher,
-            intake=self.spool,
+            post=self.post,
             registry=self.managed.registry,
             accounts=self.managed.accounts,
             checks=self.checks,

@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator
 from msgspec import Struct
 
 from relay.api.operations.idempotency import Digest, Use, replay
-from relay.api.operations.sending import Asked, Given, Sending, Taken, no_storage, source
+from relay.api.operations.sending import Sending, Taken, no_storage
 from relay.api.problem import Refusal
 from relay.compose.message import host_of
 from relay.compose.senders import House, UnknownIdentity, applied, named, needs_utf8
-from relay.model import Body, Envelope, Identity, Message, MessageId, Recipient, Submission
+from relay.model import Body, Envelope, Identity, Message, MessageId, Recipient, Source, Submission
 from relay.ports import BodyWriter
+from relay.posting import Asked, Given, Letter
 from relay.smtp.data import Stuffer
 from relay.smtp.headers import HEAD, HeadFacts, date_header, endless, message_id_header, received_line, scan
 
@@ -73,15 +74,16 @@ async def send_raw(
 ) -> Taken:
     """Raises Refusal: 413, 422, 429, 503."""
     claim = await sending.uses.find(use)
-    house, now = sending.house(), sending.clock()
+    post = sending.post
+    house, now = post.house(), post.clock()
     if claim is not None:
         await _read(mail, digest, house.max_message_size)
         return Taken(answer=replay(claim, digest.text()), replayed=True)
     due_at = sending.due(given.send_at, now)
     _check(to, house)
     sending.admit(0)
-    id = sending.intake.new_id(now)
-    writer = sending.intake.writer(id)
+    id = post.intake.new_id(now)
+    writer = post.intake.writer(id)
     arriving = _Arriving(writer, house.max_message_size)
     body, facts, identity = await _taken(arriving, mail, digest, to, house)
     prefix = _prefix(facts, to, house, id, asked, now)
@@ -90,7 +92,7 @@ async def send_raw(
         envelope=_envelope(to, identity, arriving.stuffer.eight_bit),
         prefix=prefix,
         size=len(prefix) + body.size,
-        source=source(asked),
+        source=Source(kind="http", client=asked.client, user=asked.user),
         received_at=now,
         expires_at=max(now, due_at) + house.give_up_after,
         labels=given.labels,
@@ -99,7 +101,8 @@ async def send_raw(
     values = {name: value for name, value in facts.values.items() if name in house.wanted}
     submission = Submission(message=message, body=body, headers=values, due_at=due_at)
     message_id = facts.values.get("message-id") or f"<{id}@{house.hostname}>"
-    return await sending.keep(submission, message_id, writer, asked, use, digest.text())
+    letter = Letter(submission=submission, message_id=message_id, writer=writer)
+    return await sending.send_letter(letter, asked, use, digest.text())
 
 
 def _wrong(where: str, problem: str) -> Refusal:

@@ -1,4 +1,4 @@
-"""Taking mail over HTTP: from a draft, or as it is, into the spool.
+"""Taking mail over HTTP: what was asked becomes letters, letters are handed in, and the caller is told what came of it.
 
 Called by the resources that send, which say what was asked. Everything that can refuse a mail does so before the spool
 has it; once it has, the mail is kept whether or not anybody still waits. It never reads a field of a request.
@@ -9,38 +9,19 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from relay.api.operations.idempotency import Use, Uses, replay, under_way
 from relay.api.problem import Refusal
-from relay.compose.draft import Draft, effort
-from relay.compose.message import Composed, compose
-from relay.compose.senders import House
-from relay.events import MessageAccepted, Observer
-from relay.model import Body, Claim, Labels, Message, MessageId, Reply, Source, State, Submission
-from relay.ports import CLAIMED, BodyWriter, Clock, Intake
+from relay.compose.draft import Draft
+from relay.compose.message import Unfit
+from relay.model import Claim, Happening, Reply, State
+from relay.ports import CLAIMED
+from relay.posting import Asked, Given, Letter, Post
 
 FURTHEST = 30 * 86400.0  # seconds that mail may be scheduled ahead
-_WORTH_A_THREAD = 64 * 1024  # characters of text; encoding more holds everybody up
-
-
-class Asked(Struct, frozen=True, kw_only=True):
-    """A request to send. `client`: an IP address or "unix". `user`: name of the caller. `began`: when it came."""
-
-    client: str
-    user: str
-    began: float
-
-
-class Given(Struct, frozen=True, kw_only=True):
-    """What is said of a mail besides the mail. `send_at`: seconds since the epoch, 0: now."""
-
-    labels: Labels | None = None
-    send_at: float = 0.0
 
 
 class Taken(Struct, frozen=True, kw_only=True):
@@ -51,77 +32,33 @@ class Taken(Struct, frozen=True, kw_only=True):
 
 
 class Sending:
-    """`capturing`: whether mail is kept instead of sent."""
+    """What all resources that send share: who hands in, and the idempotency keys under way."""
 
-    def __init__(
-        self,
-        *,
-        intake: Intake,
-        house: Callable[[], House],
-        capturing: Callable[[], bool],
-        observe: Observer,
-        clock: Clock,
-    ) -> None:
-        self.intake = intake
-        self.house = house
-        self.clock = clock
-        self.uses = Uses(intake)
-        self._capturing = capturing
-        self._observe = observe
+    def __init__(self, post: Post) -> None:
+        self.post = post
+        self.uses = Uses(post.intake)
 
     def admit(self, size: int) -> None:
         """Raises Refusal when a mail of so many bytes (0: unknown) is not taken now; nothing of it need be read."""
-        refused = self.intake.admits(size)
+        refused = self.post.admit(size)
         if refused is not None:
             raise self._refusal(refused, size)
 
     async def send(self, draft: Draft, given: Given, asked: Asked, use: Use, digest: str = "") -> Taken:
         """Raises Refusal: 422 with the field, 413, 429, 503."""
-        house, now = self.house(), self.clock()
-        due_at = self.due(given.send_at, now)
-        id = self.intake.new_id(now)
-        composed = await self._composed(draft, house, id, asked, now, due_at)
-        self.admit(composed.size)
-        writer = self.intake.writer(id)
-        body = await self.written(writer, composed)
-        message = Message(
-            id=id,
-            envelope=composed.envelope,
-            prefix=composed.prefix,
-            size=len(composed.prefix) + body.size,
-            source=source(asked),
-            received_at=now,
-            expires_at=max(now, due_at) + house.give_up_after,
-            labels=given.labels,
-        )
-        submission = Submission(message=message, body=body, headers=composed.headers, due_at=due_at)
-        return await self.keep(submission, composed.message_id, writer, asked, use, digest)
-
-    async def _composed(
-        self, draft: Draft, house: House, id: MessageId, asked: Asked, now: float, due_at: float
-    ) -> Composed:
-        def work() -> Any:
-            return compose(draft, house, id=id, client=asked.client, now=now, at=due_at)
-
-        composed = await asyncio.to_thread(work) if effort(draft) > _WORTH_A_THREAD else work()
-        if isinstance(composed, Composed):
-            return composed
-        if composed.too_large:
-            raise Refusal(413, f"{composed.problem}; see max_message_size")
-        raise Refusal(422, f"{composed.field}: {composed.problem}", [(composed.field, composed.problem)])
-
-    async def written(self, writer: BodyWriter, composed: Composed) -> Body:
+        self.due(given.send_at, self.post.clock())
         try:
-            for piece in composed.wire():
-                if writer.feed(piece):
-                    await writer.drain()
-            return await writer.finish()
+            letter = await self.post.prepare(draft, given, asked)
         except OSError as error:
-            await writer.discard()
             raise no_storage(error) from None
-        except BaseException:
-            await writer.discard()
-            raise
+        if isinstance(letter, Unfit):
+            raise unfit(letter)
+        return await self.send_letter(letter, asked, use, digest)
+
+    async def send_letter(self, letter: Letter, asked: Asked, use: Use, digest: str) -> Taken:
+        """One mail, the answer to whose request is about it alone."""
+        answer = _answer(letter, self.post.state(letter.submission))
+        return await self.keep((letter,), answer, asked, use, digest)
 
     def due(self, send_at: float, now: float) -> float:
         """When it is due, 0: at once."""
@@ -131,24 +68,26 @@ class Sending:
         return send_at if send_at > now else 0.0
 
     async def keep(
-        self, submission: Submission, message_id: str, writer: BodyWriter, asked: Asked, use: Use, digest: str
+        self,
+        letters: Sequence[Letter],
+        answer: str,
+        asked: Asked,
+        use: Use,
+        digest: str,
+        happening: Happening | None = None,
     ) -> Taken:
-        """Hand it to the spool. What was handed over is kept, or not, whatever becomes of the request."""
-        message = submission.message
-        captured = self._capturing()
-        state = State.CAPTURED if captured else State.SCHEDULED if submission.due_at else State.QUEUED
-        answer = _answer(message, message_id, state)
+        """Hand them to the spool, with what is answered if there is a key. What was handed over is kept, all of it or
+        nothing, whatever becomes of the request. Raises Refusal 409, 422, 429, 503.
+        """
+        claim = None
         if use.key:
-            at = message.received_at
-            claim = Claim(owner=use.owner, key=use.key, digest=digest, answer=answer, at=at)
-            submission = replace(submission, claim=claim)
-        use.storing = asyncio.ensure_future(self.intake.accept((submission,)))
+            claim = Claim(owner=use.owner, key=use.key, digest=digest, answer=answer, at=self.post.clock())
+        use.storing = asyncio.ensure_future(self.post.hand_in(letters, asked, claim=claim, happening=happening))
         refused = await asyncio.shield(use.storing)
-        if refused is not None:
-            await writer.discard()
-            return await self._not_kept(refused, message.size, use, digest)
-        self._report(message, captured, asked)
-        return Taken(answer=answer)
+        if refused is None:
+            return Taken(answer=answer)
+        size = sum([letter.submission.message.size for letter in letters])
+        return await self._not_kept(refused, size, use, digest)
 
     async def _not_kept(self, refused: Reply, size: int, use: Use, digest: str) -> Taken:
         if refused != CLAIMED:
@@ -162,32 +101,22 @@ class Sending:
         """4.3.1 is said of a full spool, and of too much on its way to the disk, which is over in a moment."""
         if refused.code != 452:
             return _broken()
-        return _full() if self.intake.admits(size) is not None else busy("messages are on their way to the disk")
-
-    def _report(self, message: Message, captured: bool, asked: Asked) -> None:
-        self._observe(
-            MessageAccepted(
-                message=message.id,
-                source=message.source,
-                sender=message.envelope.sender,
-                recipients=tuple([recipient.address for recipient in message.envelope.recipients]),
-                size=message.size,
-                seconds=max(0.0, self.clock() - asked.began),
-                captured=captured,
-            )
-        )
+        return _full() if self.post.admit(size) is not None else busy("messages are on their way to the disk")
 
 
-def source(asked: Asked) -> Source:
-    return Source(kind="http", client=asked.client, user=asked.user)
+def unfit(why: Unfit) -> Refusal:
+    if why.too_large:
+        return Refusal(413, f"{why.problem}; see max_message_size")
+    return Refusal(422, f"{why.field}: {why.problem}", [(why.field, why.problem)])
 
 
-def _answer(message: Message, message_id: str, state: State) -> str:
+def _answer(letter: Letter, state: State) -> str:
+    message = letter.submission.message
     recipients: Sequence[dict[str, str]] = [
         {"address": recipient.address, "status": state.value} for recipient in message.envelope.recipients
     ]
     return json.dumps(
-        {"id": message.id, "message_id": message_id, "status": state.value, "recipients": recipients},
+        {"id": message.id, "message_id": letter.message_id, "status": state.value, "recipients": recipients},
         separators=(",", ":"),
     )
 
