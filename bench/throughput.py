@@ -13,7 +13,7 @@ from bench.postfix import Postfix
 from bench.results import Figure
 from bench.rig import Bench, Server, Values, relay_to, rig, running, turns
 from bench.sink import PASSWORD, USER
-from bench.traffic import Load, OwnSink, Sink, WebLoad, push
+from bench.traffic import EventLoad, Load, OwnSink, Sink, WebLoad, push
 
 
 def rates(bench: Bench, row: str, load: Load, sink: Sink, servers: tuple[Server, ...]) -> tuple[Values, Values]:
@@ -114,6 +114,43 @@ def web(bench: Bench) -> list[Figure]:
             row="http", title="4 KiB, POST /v1/messages", unit="messages/s", ours=rate["relay"], mark=700, notes=notes
         )
     ]
+
+
+def events(bench: Bench) -> list[Figure]:
+    """Events of which each makes three mails by two rules: rendered in the sandbox, durable at once, delivered."""
+    load = EventLoad(bench.many(3000) * 3, 512)
+    sink = Sink(bench.folder)
+    relay = relay_to(bench, sink.port, config={"workflows": RULES})
+
+    def measure() -> float:
+        push(load.warm(), relay, relay.http, sink)
+        return load.messages / load.each / push(load, relay, relay.http, sink)
+
+    with running(sink, relay):
+        rate = turns(bench, "events", "events/s", {"relay": measure})
+    return [
+        Figure(
+            row="events",
+            title="POST /v1/events, 3 mails each",
+            unit="events/s",
+            ours=rate["relay"],
+            mark=150,
+            notes={"load": str(load)},
+        )
+    ]
+
+
+def _mail(subject: str, **text: str) -> Config:
+    return {"service": "smtp.send_email", "data": {"to": "{{ to }}", "subject": subject, **text}}
+
+
+RULES: list[Config] = [
+    {
+        "trigger": {"type": "event", "event": "order.placed"},
+        "actions": [_mail("Thank you", body="{{ text }}"), _mail("To pack", html="<p>{{ text }}</p>")],
+    },
+    {"trigger": {"type": "event", "event": "order.placed"}, "actions": [_mail("Sold to {{ to }}", body="{{ text }}")]},
+]
 
 
 def encrypted(bench: Bench) -> list[Figure]:

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.process import ROOT, Child
@@ -100,6 +100,20 @@ class WebLoad(Load):
 
     def warm(self) -> WebLoad:
         return WebLoad(min(self.messages, 2 * self.sessions), self.size, self.sessions)
+
+
+@dataclass(frozen=True)
+class EventLoad(WebLoad):
+    """What `bench.web --event` sends: `messages` counts mails, `each` of them for every event."""
+
+    each: int = 3
+
+    def command(self, port: int) -> list[str]:
+        events = replace(self, messages=self.messages // self.each)
+        return [*WebLoad.command(events, port), "--event", "order.placed"]
+
+    def warm(self) -> EventLoad:
+        return replace(self, messages=min(self.messages, 2 * self.sessions * self.each))
 
 
 def push(load: Load, server: Child, port: int, sink: Sink, seconds: float = 300) -> float:

@@ -1,4 +1,5 @@
-"""Mail over HTTP: `python -m bench.web PORT MESSAGES --connections N` sends POST /v1/messages on kept connections.
+"""Mail over HTTP: `python -m bench.web PORT MESSAGES --connections N` sends POST /v1/messages on kept connections, with
+`--event NAME` POST /v1/events.
 
 Bytes straight into the transport, in a process of its own: it is not what is measured. A 429 is asked again after its
 Retry-After; anything else but 202 ends it with 1.
@@ -13,25 +14,26 @@ import re
 import sys
 from typing import cast
 
-PATH = "/v1/messages"
 _HEAD = re.compile(rb"HTTP/1\.1 (\d{3}) .*?\r\n\r\n", re.DOTALL)
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
 _LATER = re.compile(rb"\r\nretry-after: (\d+)\r\n", re.IGNORECASE)
 
 
-def request(size: int, token: str = "") -> bytes:
-    """One recipient, text of so many bytes."""
+def request(size: int, token: str = "", event: str = "") -> bytes:
+    """One recipient, text of so many bytes; or an event that has as many to tell."""
     line = "All work and no play makes a dull mail, says the proverb.\n"
-    letter = {
-        "from": "app@bench.test",
-        "to": ["user@example.test"],
-        "subject": "Of the benchmark",
-        "text": (line * (size // len(line) + 1))[:size],
-    }
-    body = json.dumps(letter).encode()
+    text = (line * (size // len(line) + 1))[:size]
+    if event:
+        return _post("/v1/events", {"event": event, "data": {"to": "user@example.test", "text": text}}, token)
+    letter = {"from": "app@bench.test", "to": ["user@example.test"], "subject": "Of the benchmark", "text": text}
+    return _post("/v1/messages", letter, token)
+
+
+def _post(path: str, content: object, token: str) -> bytes:
+    body = json.dumps(content).encode()
     fields = ["Host: localhost", "Content-Type: application/json", f"Content-Length: {len(body)}"]
     fields += [f"Authorization: Bearer {token}"] if token else []
-    return "\r\n".join([f"POST {PATH} HTTP/1.1", *fields, "", ""]).encode() + body
+    return "\r\n".join([f"POST {path} HTTP/1.1", *fields, "", ""]).encode() + body
 
 
 class Load:
@@ -124,10 +126,11 @@ def main() -> int:
     parser.add_argument("--connections", type=int, default=20)
     parser.add_argument("--size", type=int, default=4096)
     parser.add_argument("--token", default="")
+    parser.add_argument("--event", default="")
     given = parser.parse_args()
 
     async def run() -> Load:
-        load = Load(given.messages, request(given.size, given.token))
+        load = Load(given.messages, request(given.size, given.token, given.event))
         await send(given.port, load, given.connections)
         return load
 
