@@ -141,9 +141,7 @@ def test_G1_H7_no_mail_of_an_event_is_lost_or_made_twice_through_kill_9(
     until(lambda: {mail.recipients[0] for mail in list(upstream.taken)} >= expected, 60, "every mail arrived")
     until(lambda: one.queue("--state", "queued", "--state", "deferred", "--state", "sending") == [], 20, "all is sent")
     took = time.monotonic() - began - down
-    print(
-        f"{EVENTS} events, {KILLS} kills, {EVENTS / told:.0f} events/s told, {EVENTS / took:.0f} delivered, 3 mails each"
-    )
+    print(f"{EVENTS} events of 3 mails, {KILLS} kills: {EVENTS / told:.0f}/s answered, {EVENTS / took:.0f}/s delivered")
     assert tellers.again > 0 or KILLS == 0, "some told theirs while nobody was there"
     check(tellers, upstream, expected)
     door = http_of(one)
