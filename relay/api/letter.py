@@ -5,7 +5,6 @@ Used by `sending`. A field is judged by the room that will write it, `relay.comp
 
 from __future__ import annotations
 
-import binascii
 import re
 from collections.abc import Callable
 from datetime import datetime
@@ -56,11 +55,10 @@ def _listed(value: Any) -> Any:
 def _encoded(value: Any) -> bytes:
     if not isinstance(value, str):
         raise unfit("must be a string in base64")
-    try:
-        text = value.replace("\r", "").replace("\n", "") if "\n" in value else value
-        return binascii.a2b_base64(text, strict_mode=True)
-    except ValueError:  # binascii's own, or it is not ASCII
-        raise unfit("is not base64 (RFC 4648 4: A-Z a-z 0-9 + / and = at the end)") from None
+    found = drafts.from_base64(value)
+    if found is None:
+        raise unfit(drafts.NO_BASE64)
+    return found
 
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)")

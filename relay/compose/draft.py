@@ -6,6 +6,7 @@ Made by the API and by whatever else composes mail, read by `message`. It never 
 from __future__ import annotations
 
 import re
+from binascii import a2b_base64
 
 from msgspec import Struct
 
@@ -121,6 +122,17 @@ def content_type_problem(kind: str) -> str:
     if kind.lower().startswith(("multipart/", "message/")):
         return f"cannot be attached as {kind.lower()}; leave content_type out, it is {OCTETS} then"
     return ""
+
+
+NO_BASE64 = "is not base64 (RFC 4648 4: A-Z a-z 0-9 + / and = at the end)"
+
+
+def from_base64(text: str) -> bytes | None:
+    """The content of a file, in lines or not; None: it is no base64, with nothing else in it."""
+    try:
+        return a2b_base64(text.replace("\r", "").replace("\n", "") if "\n" in text else text, strict_mode=True)
+    except ValueError:  # binascii's own, or it is not ASCII
+        return None
 
 
 def content_id_problem(id: str) -> str:
