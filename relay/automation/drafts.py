@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from mimetypes import guess_type
 
 from relay.automation.jobs import Job, Place, Problem, Text
 from relay.compose import draft as drafts
@@ -21,7 +22,6 @@ LONGEST = 998
 """Characters of a subject, as for mail that a program asks for itself."""
 _MOST_NAME = 255
 _WHITE = " \t\r\n"  # what YAML and template blocks leave at the ends of a line
-_TEXT = "text/plain; charset=utf-8"
 _CHARSET = re.compile(r"; ?charset=(.+)", re.IGNORECASE)
 
 Values = Mapping[Place, str]
@@ -66,7 +66,8 @@ def _each(at: Place, name: str, sources: Sequence[str]) -> list[tuple[Place, str
 def _enclosed(at: Place, position: int, one: Enclosure) -> list[Text]:
     """What goes into an HTML file is escaped as in a mail: people open both."""
     here: Place = (*at, "attachments", position)
-    html = one.content_type.strip().lower().startswith("text/html") and not one.base64
+    kind, named = one.content_type.strip().lower(), one.filename.lower().endswith((".html", ".htm"))
+    html = not one.base64 and (kind.startswith("text/html") if kind else named)
     texts = [
         Text(place=(*here, "filename"), source=one.filename),
         Text(place=(*here, _content(one)), source=one.content, html=html),
@@ -169,16 +170,17 @@ def _attachment(values: Values, at: Place, position: int, one: Enclosure) -> Att
     kind = _line(values, (*here, "content_type"), LONGEST)
     if kind:
         _judge((*here, "content_type"), kind, drafts.content_type_problem)
+    kind = kind or _kind_of(filename)
     where: Place = (*here, _content(one))
     if one.base64:
-        content, kind = _decoded(where, values[where]), kind or drafts.OCTETS
+        content = _decoded(where, values[where])
     else:
         content, kind = _encoded(where, values[where]), _written(kind, (*here, "content_type"))
     return Attachment(filename=filename, content=content, content_type=kind)
 
 
 def _decoded(place: Place, content: str) -> bytes:
-    found = drafts.from_base64(content.strip(_WHITE))
+    found = drafts.from_base64("".join(content.split()))
     if found is None:
         raise _Unusable(place, drafts.NO_BASE64)
     return found
@@ -191,10 +193,13 @@ def _encoded(place: Place, content: str) -> bytes:
         raise _Unusable(place, "has half a surrogate pair; write whole characters") from None
 
 
+def _kind_of(filename: str) -> str:
+    kind, packed = guess_type(filename)
+    return kind if kind and not packed and not drafts.content_type_problem(kind) else drafts.OCTETS
+
+
 def _written(kind: str, place: Place) -> str:
     """The media type of what was written as text, which is in UTF-8: unless it says so, text/* is read as ASCII."""
-    if not kind:
-        return _TEXT
     charset = _CHARSET.search(kind)
     if charset and charset[1].lower() not in ("utf-8", "utf8"):
         raise _Unusable(place, "names another charset than utf-8, in which content is sent; leave the charset out")

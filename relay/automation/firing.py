@@ -169,7 +169,15 @@ def _judged(step: _Step, answer: Rendered, report: _Report) -> Draft | None:
     found = answer.problem or drafts.draft(step.action, step.number, step.job, answer.values)
     if isinstance(found, Problem):
         place = ("actions", step.number, "if") if found.place == ("if",) else found.place
-        report.fail(step.workflow, step.number, place, problem)
+        report.fail(step.workflow, step.number, place, found.text)
+        return None
+    return found
+
+
+def _unfitting(step: _Step, draft: Draft, unfit: Unfit, report: _Report) -> None:
+    place = drafts.place(draft, unfit.field, step.number)
+    problem = f"{unfit.problem}; see max_message_size" if unfit.too_large else unfit.problem
+    report.fail(step.workflow, step.number, place, problem)
 
 
 def _batches(steps: Sequence[_Step]) -> Sequence[Sequence[_Step]]:
