@@ -26,6 +26,7 @@ class Kind(enum.IntEnum):
     RESERVE = 8
     SPEND = 9
     CLAIM = 10
+    EVENT = 11
 
 
 class Change(NamedTuple):

@@ -135,11 +135,10 @@ class Claim(Struct, frozen=True, kw_only=True):
 class Submission(Struct, frozen=True, kw_only=True):
     """A message on its way into the spool. `headers`: lower-case names to first values, only those routes match on.
 
-    `due_at`: not to be sent before, 0: at once. `claim`: made durable in the same transaction.
+    `due_at`: not to be sent before, 0: at once.
     """
 
     message: Message
     body: Body
     headers: Mapping[str, str] = field(default_factory=dict)
     due_at: float = 0.0
-    claim: Claim | None = None

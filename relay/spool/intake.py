@@ -1,6 +1,7 @@
 """The way in: accept messages, many callers to one commit.
 
-Part of the SQLite spool; implements `ports.Intake`. It answers None only when every message is on stable storage.
+Part of the SQLite spool; implements `ports.Intake`. It answers None only when every message is on stable storage, and
+what came with the batch.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from relay.db.changes import Change
 from relay.db.errors import StorageFull
 from relay.db.writer import Operation
-from relay.model import Claim, MessageId, Reply, Submission
+from relay.model import Claim, Happening, MessageId, Reply, Submission
 from relay.ports import CLAIMED, BodyWriter
-from relay.spool import ids, keys
+from relay.spool import happenings, ids, keys, rows
 from relay.spool.bodies import Collector
 from relay.spool.books import Arrival, Books
-from relay.spool.limits import BROKEN, FULL
+from relay.spool.limits import BROKEN, FULL, weight
 
 
 class Intake:
@@ -34,15 +36,21 @@ class Intake:
     def writer(self, message: MessageId) -> BodyWriter:
         return Collector(self._books.files, message)
 
-    def accept(self, batch: Sequence[Submission]) -> asyncio.Future[Reply | None]:
+    def accept(
+        self, batch: Sequence[Submission], *, claim: Claim | None = None, happening: Happening | None = None
+    ) -> asyncio.Future[Reply | None]:
         books = self._books
         size = sum([submission.message.size for submission in batch])
-        refused = books.gauge.takes(len(batch), size)
+        refused = books.gauge.takes(len(batch), size if happening is None else size + weight(happening))
         if refused is not None:
             answer: asyncio.Future[Reply | None] = books.loop.create_future()
             answer.set_result(refused)
             return answer
-        operation = Accept(books, [books.board(submission) for submission in batch], size)
+        # Before any message is boarded: what cannot be written raises here, and nothing was begun.
+        beside = [] if claim is None else [rows.claim(claim)]
+        if happening is not None:
+            beside.append(happenings.written(happening))
+        operation = Accept(books, [books.board(submission) for submission in batch], size, beside)
         books.database.write(operation)
         return operation.reply
 
@@ -51,22 +59,24 @@ class Intake:
 
 
 class Accept(Operation):
-    """A batch on its way to the disk. It finishes whether or not the caller still waits (hazard L3)."""
+    """A batch on its way to the disk, and what is written beside it. It finishes whether or not the caller still waits
+    (hazard L3).
+    """
 
     __slots__ = ("_arrivals", "_books", "_size", "reply")
 
-    def __init__(self, books: Books, arrivals: list[Arrival], size: int) -> None:
-        super().__init__([change for arrival in arrivals for change in arrival.changes])
+    def __init__(self, books: Books, arrivals: list[Arrival], size: int, beside: list[Change]) -> None:
+        super().__init__([change for arrival in arrivals for change in arrival.changes] + beside)
         self._books = books
         self._arrivals = arrivals
         self._size = size
         self.reply: asyncio.Future[Reply | None] = books.loop.create_future()
-        books.gauge.uncommitted += len(arrivals)
+        books.gauge.uncommitted += len(arrivals) or 1
         books.gauge.grow(size)
 
     def finished(self, result: Any, error: Exception | None) -> None:
         gauge = self._books.gauge
-        gauge.uncommitted -= len(self._arrivals)
+        gauge.uncommitted -= len(self._arrivals) or 1
         if not self.reply.done():
             self.reply.set_result(self._answer(error))
         for arrival in self._arrivals:

@@ -1,4 +1,4 @@
-"""Idempotency keys: written with the message they were used for, looked up by many at once, forgotten after a day.
+"""Idempotency keys: written with the messages they were used for, looked up by many at once, forgotten after a day.
 
 Used by the parts of the SQLite spool. It does not judge requests: whether the same key came with the same request is
 for whoever asked.

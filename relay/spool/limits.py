@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from relay.model import Reply
+from relay.model import Happening, Reply
 
 KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
 
@@ -22,8 +22,9 @@ CLAIMED_FOR = 86400.0
 class SpoolLimits(Struct, frozen=True, kw_only=True):
     """`low_disk`: free bytes below which nothing is taken, max(512 MiB, 2 x the largest message).
 
-    `max_size`: of live messages, in bytes. `keep`, `max_messages`: of history, seconds and rows. `uncommitted`:
-    messages on their way to the disk. `unclaimed`: new mail kept ready for a worker. `cache`: bytes of their bodies.
+    `max_size`: of live messages, in bytes. `keep`, `max_messages`: of history, and of what happened, seconds and rows
+    of each. `uncommitted`: messages on their way to the disk. `unclaimed`: new mail kept ready for a worker. `cache`:
+    bytes of their bodies.
     """
 
     max_size: int = 10 * GiB
@@ -35,6 +36,11 @@ class SpoolLimits(Struct, frozen=True, kw_only=True):
     uncommitted: int = 1000
     unclaimed: int = 1000
     cache: int = 32 * MiB
+
+
+def weight(happening: Happening | None) -> int:
+    """What it adds to the size of its messages when they are admitted. Like their history it is not live."""
+    return 0 if happening is None else len(happening.outcome)
 
 
 class Gauge:
@@ -60,10 +66,12 @@ class Gauge:
         return None
 
     def takes(self, messages: int, size: int) -> Reply | None:
-        """As `admits`, for so many messages that are here now."""
-        if self.uncommitted + messages > self.limits.uncommitted:
+        """As `admits`, for so many messages that are here now. None at all count as a tiny one: what came instead of
+        them is written, too.
+        """
+        if self.uncommitted + (messages or 1) > self.limits.uncommitted:
             return BUSY
-        return self.admits(size)
+        return self.admits(size or 1)
 
     def grow(self, size: int) -> None:
         """A message came; free bytes are only measured now and then, so it counts there, too."""

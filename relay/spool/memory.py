@@ -1,7 +1,7 @@
 """The spool in memory: the executable specification of the one on disk, and the fake for tests of other rooms.
 
-Implements Intake, Work, Budget and Desk of `ports`. It keeps nothing over a restart and never touches a disk; it is
-plain rather than fast.
+Implements Intake, Work, Budget, Desk and Happenings of `ports`. It keeps nothing over a restart and never touches a
+disk; it is plain rather than fast.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from relay.model import (
     Appetite,
     Body,
     Claim,
+    Happening,
     Lease,
     MessageId,
     QueueEntry,
@@ -30,7 +31,7 @@ from relay.model import (
 from relay.ports import CLAIMED, BodyWriter, Clock, Placement
 from relay.spool import ids, settling
 from relay.spool.lanes import OVERDUE, route_key, spend
-from relay.spool.limits import CLAIMED_FOR, Gauge, SpoolLimits
+from relay.spool.limits import CLAIMED_FOR, Gauge, SpoolLimits, weight
 from relay.spool.memory_desk import MemoryDesk
 from relay.spool.memory_state import Entry, Live, Store
 from relay.spool.placing import crowded_out, debts
@@ -101,15 +102,19 @@ class MemorySpool(MemoryDesk):
     def writer(self, message: MessageId) -> BodyWriter:
         return MemoryWriter()
 
-    async def accept(self, batch: Sequence[Submission]) -> Reply | None:
-        refused = self._gauge.takes(len(batch), sum(submission.message.size for submission in batch))
+    async def accept(
+        self, batch: Sequence[Submission], *, claim: Claim | None = None, happening: Happening | None = None
+    ) -> Reply | None:
+        size = sum(submission.message.size for submission in batch) + weight(happening)
+        refused = self._gauge.takes(len(batch), size)
         if refused is not None:
             return refused
-        claims = [submission.claim for submission in batch if submission.claim is not None]
-        keys = {(claim.owner, claim.key) for claim in claims}
-        if len(keys) < len(claims) or any(self._in_use(claim.owner, claim.key, claim.at) for claim in claims):
-            return CLAIMED
-        self._store.claims |= {(claim.owner, claim.key): claim for claim in claims}
+        if claim is not None:
+            if self._in_use(claim.owner, claim.key, claim.at):
+                return CLAIMED
+            self._store.claims[claim.owner, claim.key] = claim
+        if happening is not None:
+            self._store.happenings[ids.decode(happening.id)] = happening
         for submission in batch:
             self._insert(submission)
         return None
@@ -222,6 +227,7 @@ class MemorySpool(MemoryDesk):
         self._gauge.free = self._free()
         self._prune_captured(now)
         self._prune_history(now)
+        self._prune_happenings(now)
         for key, claim in [*self._store.claims.items()]:
             if claim.at <= now - CLAIMED_FOR:
                 del self._store.claims[key]
@@ -242,6 +248,14 @@ class MemorySpool(MemoryDesk):
         for n, record in enumerate(records):
             if n < beyond or record.ended_at < now - self.limits.keep:
                 del self._store.history[record.message.id]
+
+    def _prune_happenings(self, now: float) -> None:
+        kept = sorted(self._store.happenings, reverse=True)[: self.limits.max_messages]
+        self._store.happenings = {
+            number: happening
+            for number in kept
+            if (happening := self._store.happenings[number]).at >= now - self.limits.keep
+        }
 
     async def close(self) -> None:
         """Nothing is kept."""

@@ -1,16 +1,17 @@
 """The desk of the spool in memory: people look at the queue and act on it.
 
-The part of MemorySpool that implements `ports.Desk`. It shares its rules with the one on disk: `views`, `verbs`.
+The part of MemorySpool that implements `ports.Desk` and `ports.Happenings`. It shares its rules with the one on disk:
+`views`, `verbs`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from relay.events import MessageEnded, Observer
-from relay.model import MessageId, State, TimelineEvent
+from relay.model import Happening, MessageId, State, TimelineEvent
 from relay.ports import Acted, Clock, Filter, MessageView, Page, QueueStats
 from relay.spool import ids, settling, verbs, views
 from relay.spool.limits import Gauge
@@ -37,12 +38,12 @@ class MemoryDesk:
         if views.looks_live(where):
             for live in self._store.live.values():
                 shown = _live_view(live)
-                if views.matches(where, shown, views.providers(live.shown(), live.past)):
+                if views.matches(where, shown, views.providers(live.message, live.shown(), live.past)):
                     yield shown
         if views.looks_back(where):
             for record in self._store.history.values():
                 shown = _record_view(record)
-                if views.matches(where, shown, views.providers((), record.past)):
+                if views.matches(where, shown, views.providers(record.message, (), record.past)):
                     yield shown
 
     async def show(self, message: str) -> MessageView | None:
@@ -58,7 +59,7 @@ class MemoryDesk:
         changed: list[MessageId] = []
         skipped: dict[str, str] = {}
         for live in sorted(self._store.live.values(), key=lambda live: live.message.id):
-            if not views.matches(where, _live_view(live), views.providers(live.shown(), live.past)):
+            if not views.matches(where, _live_view(live), views.providers(live.message, live.shown(), live.past)):
                 continue
             rulings = [(entry, verbs.rule(action, entry.shown(), now, provider)) for entry in live.entries]
             if all(ruling.refused for _, ruling in rulings):
@@ -68,6 +69,19 @@ class MemoryDesk:
             if not dry_run:
                 self._do(action, live, rulings, now)
         return Acted(changed=tuple(changed), skipped=skipped)
+
+    async def happenings(self, *, limit: int, after: str = "", name: str = "") -> tuple[Sequence[Happening], bool]:
+        before = ids.find(after)
+        found = [
+            happening
+            for number, happening in sorted(self._store.happenings.items(), reverse=True)
+            if (before is None or number < before) and name in ("", happening.name)
+        ]
+        return found[:limit], len(found) > limit
+
+    async def happening(self, id: str) -> Happening | None:
+        number = ids.find(id)
+        return None if number is None else self._store.happenings.get(number)
 
     def _do(self, action: str, live: Live, rulings: list[tuple[Entry, verbs.Ruling]], now: float) -> None:
         live.past.append(TimelineEvent(at=now, kind=verbs.KINDS[action]))

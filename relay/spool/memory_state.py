@@ -1,4 +1,4 @@
-"""What the spool in memory holds: live messages with their entries, and the record of ended ones.
+"""What the spool in memory holds: live messages with their entries, the record of ended ones, and of what happened.
 
 Used by `memory` and `memory_desk`. Plain data; it decides nothing.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from relay.model import Body, Claim, Message, MessageId, Owed, State
+from relay.model import Body, Claim, Happening, Message, MessageId, Owed, State
 from relay.spool.settling import WAITING
 from relay.spool.views import Gone, Past
 
@@ -67,3 +67,4 @@ class Store:
     live: dict[MessageId, Live] = field(default_factory=dict)
     history: dict[MessageId, Record] = field(default_factory=dict)
     claims: dict[tuple[str, str], Claim] = field(default_factory=dict)
+    happenings: dict[int, Happening] = field(default_factory=dict)

@@ -70,8 +70,8 @@ def _text(value: object) -> str:
 
 
 def meta(message: Message) -> str:
-    """Envelope and source, then what few messages have. The places of sender (0), recipients (1) and tags (9, 0) are
-    known to the SQL of the desk.
+    """Envelope and source, then what few messages have. The places of sender (0), recipients (1), tags (9, 0) and the
+    provider it names (11) are known to the SQL of the desk.
     """
     envelope, source = message.envelope, message.source
     facts = (
@@ -85,16 +85,18 @@ def meta(message: Message) -> str:
         source.client,
         source.user,
     )
-    if message.labels is None and message.identity is None:
+    if message.labels is None and message.identity is None and not message.via:
         return _encode(facts)
-    return _encode((*facts, *_extras(message.labels, message.identity)))
+    return _encode((*facts, *_extras(message.labels, message.identity, message.via)))
 
 
-def _extras(labels: Labels | None, identity: Rewrite | None) -> tuple[object, ...]:
+def _extras(labels: Labels | None, identity: Rewrite | None, via: str) -> tuple[object, ...]:
+    """As few as will do."""
     written = (labels.tags, labels.metadata) if labels else None
-    if identity is None:
-        return (written,)
-    return written, _changes(identity)
+    changes = _changes(identity) if identity else None
+    if via:
+        return written, changes, via
+    return (written, changes) if changes else (written,)
 
 
 def _changes(rewrite: Rewrite) -> tuple[str, str, str]:
@@ -110,7 +112,7 @@ def message(id_: MessageId, text: str, size: int, received_at: float, expires_at
     """The message of a row. ValueError, TypeError, IndexError when the row is damaged."""
     _check(size, received_at, expires_at)
     sender, recipients, flags, ret, envid, kind, listener, client, user, *extras = _decode(text)
-    labels, identity = _read_extras(*extras) if extras else (None, None)
+    labels, identity, via = _read_extras(*extras) if extras else (None, None, "")
     envelope = Envelope(
         sender=sender,
         recipients=tuple(
@@ -132,16 +134,20 @@ def message(id_: MessageId, text: str, size: int, received_at: float, expires_at
         expires_at=expires_at,
         labels=labels,
         identity=identity,
+        via=via,
     )
 
 
-def _read_extras(labels: Any, identity: Any = None) -> tuple[Labels | None, Rewrite | None]:
-    rewrite = None if identity is None else _rewrite(identity)
+def _read_extras(labels: Any, identity: Any = None, via: Any = "") -> tuple[Labels | None, Rewrite | None, str]:
+    return _read_labels(labels), None if identity is None else _rewrite(identity), _text(via)
+
+
+def _read_labels(labels: Any) -> Labels | None:
     if labels is None:
-        return None, rewrite
+        return None
     tags, metadata = labels
     known = {_text(name): _text(value) for name, value in dict(metadata).items()}
-    return Labels(tags=tuple(map(_text, tags)), metadata=known), rewrite
+    return Labels(tags=tuple(map(_text, tags)), metadata=known)
 
 
 def _check(size: object, *times: object) -> None:
@@ -231,10 +237,7 @@ def arrival(number: int, submission: Submission, debts: Sequence[Debt]) -> list[
         seals.seal(envelope, message.prefix, zlib.crc32(body.data) if body.data is not None else body.crc),
         body.data,
     )
-    changes = [change, *[Change(Kind.OWE, number, None, *_entry(debt, everybody)) for debt in others]]
-    if submission.claim is not None:
-        changes.append(claim(submission.claim))
-    return changes
+    return [change, *[Change(Kind.OWE, number, None, *_entry(debt, everybody)) for debt in others]]
 
 
 def debt(number: int, owed: Owed, everybody: Sequence[Recipient]) -> Change:
@@ -263,7 +266,7 @@ def lease(number: int, part: int) -> Change:
 
 
 def claim(claim: Claim) -> Change:
-    """A key in use, for the operation of its message."""
+    """A key in use, for the operation of its messages."""
     return Change(
         Kind.CLAIM, lane=claim.owner, due_at=claim.at, owed=claim.key, meta=_encode((claim.digest, claim.answer))
     )

@@ -64,6 +64,7 @@ SELECT json_group_array(message) FROM (
               {_DEBT} ->> 'pin' = :provider
               OR EXISTS (SELECT 1 FROM json_each({_DEBT}, '$.avoid') WHERE value = :provider)
               OR EXISTS (SELECT 1 FROM json_each({_DEBT}, '$.refused') WHERE value = :provider)))
+        OR {_json("m.meta")} ->> '$[11]' = :provider
         OR EXISTS (SELECT 1 FROM past AS p WHERE p.message = e.message
                    AND {_past_provider("'[' || p.what || ']'")}))
     GROUP BY e.message
@@ -75,7 +76,7 @@ SELECT json_group_array(id) FROM (
     SELECT h.id FROM history AS h
     WHERE h.id BETWEEN :first AND :last AND {_asked("h", "h.id")}
       AND (:states = '[]' OR h.state IN (SELECT value FROM json_each(:states)))
-      AND (:provider = '' OR {_past_provider("h.past")})
+      AND (:provider = '' OR {_json("h.meta")} ->> '$[11]' = :provider OR {_past_provider("h.past")})
     ORDER BY h.id LIMIT :most)
 """  # nosec B608
 _FIRST = {

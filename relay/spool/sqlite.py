@@ -21,6 +21,7 @@ from relay.model import (
     Appetite,
     Body,
     Claim,
+    Happening,
     Lease,
     MessageId,
     Reply,
@@ -36,6 +37,7 @@ from relay.spool.acting import Acting
 from relay.spool.bodies import BodyCache, BodyFiles, refuse_strays
 from relay.spool.books import Books
 from relay.spool.desk import Looking
+from relay.spool.happenings import Record
 from relay.spool.ids import IdSource
 from relay.spool.intake import Intake
 from relay.spool.limits import Gauge, SpoolLimits
@@ -44,7 +46,7 @@ from relay.spool.work import Work
 
 
 class SqliteSpool:
-    """Implements Intake, Work, Budget and Desk of `ports`, each by its part. `open` makes it.
+    """Implements Intake, Work, Budget, Desk and Happenings of `ports`, each by its part. `open` makes it.
 
     What is done for every message is passed on as it is, not awaited here: a coroutine less for each.
     """
@@ -55,6 +57,7 @@ class SqliteSpool:
         self._work = Work(books)
         self._looking = Looking(books)
         self._acting = Acting(books, self._work)
+        self._record = Record(books)
         self._upkeep = upkeep.Upkeep(books, self._work, self._acting, free, books.clock())
 
     @classmethod
@@ -131,8 +134,10 @@ class SqliteSpool:
     def writer(self, message: MessageId) -> BodyWriter:
         return self._intake.writer(message)
 
-    def accept(self, batch: Sequence[Submission]) -> asyncio.Future[Reply | None]:
-        return self._intake.accept(batch)
+    def accept(
+        self, batch: Sequence[Submission], *, claim: Claim | None = None, happening: Happening | None = None
+    ) -> asyncio.Future[Reply | None]:
+        return self._intake.accept(batch, claim=claim, happening=happening)
 
     def claimed(self, owner: str, key: str) -> Coroutine[Any, Any, Claim | None]:
         return self._intake.claimed(owner, key)
@@ -186,6 +191,14 @@ class SqliteSpool:
 
     async def stats(self) -> QueueStats:
         return await self._looking.stats()
+
+    # Happenings
+
+    async def happenings(self, *, limit: int, after: str = "", name: str = "") -> tuple[Sequence[Happening], bool]:
+        return await self._record.page(limit, after, name)
+
+    async def happening(self, id: str) -> Happening | None:
+        return await self._record.one(id)
 
     # Upkeep
 

@@ -18,7 +18,7 @@ from relay.db.answers import answer
 from relay.db.changes import apply
 from relay.db.errors import StorageFailed, StorageFull
 from relay.db.writer import Operation, Task, vacuum
-from relay.spool import ids, keys, tally, usage
+from relay.spool import happenings, ids, keys, tally, usage
 from relay.spool.acting import Acting, Order, decide
 from relay.spool.books import Books
 from relay.spool.lanes import NEVER
@@ -57,7 +57,10 @@ FROM (SELECT CAST(lane AS TEXT) AS lane, min(due_at) AS due FROM entry WHERE wai
 _NO_LANE = "UPDATE entry SET state = 4, waiting = 0 WHERE +waiting = 1 AND typeof(lane) <> 'text'"
 _LOST = "UPDATE entry SET state = 4, waiting = 0 WHERE waiting = 1 AND CAST(lane AS BLOB) IS ?"
 _DEADLINE = f"SELECT {_TIME.format('at')} FROM (SELECT min(deadline) AS at FROM entry WHERE waiting = 1)"  # nosec B608
-_LARGEST = "SELECT max(coalesce((SELECT max(id) FROM message), 0), coalesce((SELECT max(id) FROM history), 0))"
+_LARGEST = """
+SELECT max(coalesce((SELECT max(id) FROM message), 0), coalesce((SELECT max(id) FROM history), 0),
+           coalesce((SELECT max(id) FROM event), 0))
+"""
 # What is owed keeps its file whatever became of its row, which a flipped bit may have given another number (hazard G6).
 _FILES = """
 SELECT json_group_array(value) FROM json_each(?)
@@ -160,7 +163,8 @@ class Upkeep:
         await self._count()
         await self._mend_clock(now)
         await self._prune_captured(now)
-        await self._prune_history(now)
+        await self._prune("SELECT count(*) FROM history", _prune, now)
+        await self._prune(happenings.COUNT, happenings.prune, now)
         await self._prune_keys(now)
         await self._run(lambda connection: usage.prune(connection, now))
         await self._run(_give_space_back)
@@ -185,13 +189,13 @@ class Upkeep:
             numbers = crowded[start : start + PRUNED]
             await self._acting.carry_out(order, partial(decide, order=order, numbers=numbers, unclaimed=frozenset()))
 
-    async def _prune_history(self, now: float) -> None:
+    async def _prune(self, count: str, prune: Callable[..., int], now: float) -> None:
+        """What is kept for people, by age and by number."""
         limits = self._books.gauge.limits
         for _ in range(ROUNDS):
-            many = await self._books.look(lambda c: _value(c, "SELECT count(*) FROM history"))
+            many = await self._books.look(lambda c: _value(c, count))
             beyond = min(PRUNED, many - limits.max_messages)
-            pruned = await self._run(partial(_prune, before=now - limits.keep, beyond=beyond))
-            if not pruned:
+            if not await self._run(partial(prune, before=now - limits.keep, beyond=beyond, most=PRUNED)):
                 return
 
     async def _prune_keys(self, now: float) -> None:
@@ -212,8 +216,8 @@ def _step_back(connection: apsw.Connection, step: float) -> tuple[list[tuple[str
     return _first_due(connection)
 
 
-def _prune(connection: apsw.Connection, before: float, beyond: int) -> int:
-    connection.execute(_PRUNE_OLD, (before, PRUNED))
+def _prune(connection: apsw.Connection, before: float, beyond: int, most: int) -> int:
+    connection.execute(_PRUNE_OLD, (before, most))
     pruned = connection.changes()
     if beyond > pruned:
         connection.execute(_PRUNE_MANY, (beyond - pruned,))

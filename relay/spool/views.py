@@ -61,7 +61,7 @@ def _recipients(
     shown = {item.ended.recipient.address: _gone(item) for item in past if isinstance(item, Gone)}
     for owed in entries:
         for recipient in owed.recipients:
-            shown[recipient.address] = _owed(recipient.address, owed, events)
+            shown[recipient.address] = _owed(recipient.address, owed, events, message.via)
     return tuple(shown[r.address] for r in message.envelope.recipients if r.address in shown)
 
 
@@ -72,13 +72,13 @@ def _gone(item: Gone) -> RecipientView:
     )
 
 
-def _owed(address: str, owed: Owed, events: Sequence[TimelineEvent]) -> RecipientView:
+def _owed(address: str, owed: Owed, events: Sequence[TimelineEvent], via: str) -> RecipientView:
     tried = [e for e in events if e.kind == "attempt" and (not e.recipients or address in e.recipients)]
     last = tried[-1] if tried else None
     return RecipientView(
         address=address,
         state=owed.state,
-        provider=owed.pin or (last.provider if last else ""),
+        provider=owed.pin or (last.provider if last else via),
         reason=owed.reason or (last.detail if last else ""),
         tries=owed.tries,
         due_at=owed.due_at if owed.state in WAITING else None,
@@ -132,9 +132,9 @@ def needles(text: str) -> tuple[str, ...]:
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
-def providers(entries: Sequence[Owed], past: Sequence[Past]) -> frozenset[str]:
-    """The providers a message was tried at, is pinned to or was turned down by."""
-    names = {item.ended.provider if isinstance(item, Gone) else item.provider for item in past}
+def providers(message: Message, entries: Sequence[Owed], past: Sequence[Past]) -> frozenset[str]:
+    """The providers a message names, was tried at, is pinned to or was turned down by."""
+    names = {message.via, *(item.ended.provider if isinstance(item, Gone) else item.provider for item in past)}
     for owed in entries:
         names |= {owed.pin, *owed.avoid, *owed.refused}
     return frozenset(names - {""})

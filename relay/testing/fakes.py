@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from relay.model import Body, Claim, MessageId, Reply, Submission
+from relay.model import Body, Claim, Happening, MessageId, Reply, Submission
 from relay.ports import CLAIMED
 
 
@@ -48,7 +48,7 @@ class FakeBodyWriter:
 
 
 class FakeIntake:
-    """Implements ports.Intake. `submissions` is what was accepted, in order.
+    """Implements ports.Intake. `submissions` is what was accepted, `happened` what came with it, in order.
 
     `refusal`: what `accept` answers; `error`: what it raises; `gate`: it waits for that event first.
     `admission`: what `admits` answers. `asked`: sizes it was asked about. `drain_every`: bytes between drains, 0: none.
@@ -69,6 +69,7 @@ class FakeIntake:
         self.drained = 0
         self.discarded = 0
         self.claims: dict[tuple[str, str], Claim] = {}
+        self.happened: list[Happening] = []
         self._last = 0
 
     def new_id(self, now: float) -> MessageId:
@@ -82,18 +83,24 @@ class FakeIntake:
     def writer(self, message: MessageId) -> FakeBodyWriter:
         return FakeBodyWriter(self)
 
-    async def accept(self, batch: Sequence[Submission]) -> Reply | None:
+    async def accept(
+        self, batch: Sequence[Submission], *, claim: Claim | None = None, happening: Happening | None = None
+    ) -> Reply | None:
         self.entered.set()
         if self.gate is not None:
             await self.gate.wait()
         if self.error is not None:
             raise self.error
-        if any(s.claim and (s.claim.owner, s.claim.key) in self.claims for s in batch):
+        if claim is not None and (claim.owner, claim.key) in self.claims:
             return CLAIMED
-        if self.refusal is None:
-            self.submissions.extend(batch)
-            self.claims |= {(s.claim.owner, s.claim.key): s.claim for s in batch if s.claim}
-        return self.refusal
+        if self.refusal is not None:
+            return self.refusal
+        self.submissions.extend(batch)
+        if claim is not None:
+            self.claims[claim.owner, claim.key] = claim
+        if happening is not None:
+            self.happened.append(happening)
+        return None
 
     async def claimed(self, owner: str, key: str) -> Claim | None:
         return self.claims.get((owner, key))

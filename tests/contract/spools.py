@@ -28,7 +28,7 @@ from relay.model import (
     Submission,
     TimelineEvent,
 )
-from relay.ports import Budget, Desk, Intake, Work
+from relay.ports import Budget, Desk, Happenings, Intake, Work
 from relay.spool.bodies import INLINE
 from relay.spool.limits import SpoolLimits
 from relay.spool.memory import MemorySpool
@@ -38,7 +38,7 @@ START = 1_795_000_000.0
 PLENTY = Appetite(total=1000)
 
 
-class Spool(Intake, Work, Budget, Desk, Protocol):
+class Spool(Intake, Work, Budget, Desk, Happenings, Protocol):
     async def maintain(self, now: float) -> None: ...
 
     async def close(self) -> None: ...

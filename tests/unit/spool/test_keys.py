@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import subprocess
 import sys
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
 import apsw
 import pytest
-from msgspec.structs import replace
 
 from relay.db import migrate
 from relay.db.changes import Change, Kind, apply
 from relay.db.errors import StorageFailed
-from relay.model import Claim, Submission
+from relay.model import Claim, Happening, Reply
 from relay.ports import CLAIMED, Filter
+from relay.spool import ids
 from relay.spool.keys import _FIND, _PRUNE
 from tests.contract.spools import Hands
 from tests.unit.db.disks import Disk
@@ -26,11 +28,11 @@ CHILD = """
 import asyncio, sys
 from pathlib import Path
 from tests.contract.spools import Hands
-from tests.unit.spool.test_keys import with_key
+from tests.unit.spool.test_keys import accept
 
 async def send(hands, n):
     for i in range(10**6):
-        if await hands.spool.accept([with_key(hands, f"{n}.{i}")]) is None:
+        if await accept(hands, f"{n}.{i}", messages=i % 3) is None:
             print(f"{n}.{i}", flush=True)
 
 async def main():
@@ -42,10 +44,14 @@ asyncio.run(main())
 """
 
 
-def with_key(hands: Hands, key: str = "k1") -> Submission:
-    submission = hands.submission()
-    claim = Claim(owner="token 7", key=key, digest="d1", answer=submission.message.id, at=hands.now)
-    return replace(submission, claim=claim)
+def accept(hands: Hands, key: str = "k1", *, messages: int = 1) -> Awaitable[Reply | None]:
+    """So many messages with a key, whose answer says which they are, and an event of the same name."""
+    batch = [hands.submission() for _ in range(messages)]
+    answer = " ".join(submission.message.id for submission in batch)
+    claim = Claim(owner="token 7", key=key, digest="d1", answer=answer, at=hands.now)
+    id = hands.spool.new_id(hands.now)
+    happening = Happening(id=id, kind="event", name=key, at=hands.now, user="crm", outcome=json.dumps(answer))
+    return hands.spool.accept(batch, claim=claim, happening=happening)
 
 
 def database(hands: Hands) -> Any:
@@ -53,7 +59,9 @@ def database(hands: Hands) -> Any:
 
 
 @pytest.mark.parametrize("lines", [1, 200])
-async def test_H7_after_kill_9_a_key_is_known_if_and_only_if_its_message_is(tmp_path: Path, lines: int) -> None:
+async def test_H7_after_kill_9_a_key_is_known_if_and_only_if_its_messages_are_and_what_happened(
+    tmp_path: Path, lines: int
+) -> None:
     child = subprocess.Popen(  # noqa: ASYNC220
         [sys.executable, "-c", CHILD, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]
     )
@@ -72,9 +80,13 @@ async def test_H7_after_kill_9_a_key_is_known_if_and_only_if_its_message_is(tmp_
     there: set[str] = set()
     while leases := await hands.claim():
         there |= {lease.entry.message.id for lease in leases}
-    assert {claim.answer for claim in known.values() if claim} == there
+    said = {key: claim.answer for key, claim in known.items() if claim}
+    assert sorted(" ".join(said.values()).split()) == sorted(there)
+    assert any(len(answer) > ids.LENGTH for answer in said.values()) or lines == 1, "also several at once"
+    happened, _ = await hands.spool.happenings(limit=10**6)
+    assert {happening.name: json.loads(happening.outcome) for happening in happened} == said
     for key, claim in list(known.items())[:50]:
-        assert await hands.spool.accept([with_key(hands, key)]) == (CLAIMED if claim else None)
+        assert await accept(hands, key) == (CLAIMED if claim else None)
     await hands.spool.close()
 
 
@@ -83,7 +95,7 @@ async def test_mail_with_keys_is_one_statement_and_so_are_all_that_are_asked_for
     connections = (database(hands)._connection, database(hands).work._connection)
     for connection in connections:
         connection.set_exec_trace(lambda cursor, sql, values: seen.append(sql) or True)
-    await asyncio.gather(*[hands.spool.accept([with_key(hands, f"k{n}")]) for n in range(20)])
+    await asyncio.gather(*[accept(hands, f"k{n}") for n in range(20)])
     assert seen and all(sql.startswith("INSERT INTO change VALUES") for sql in seen)
     seen.clear()
     found = await asyncio.gather(*[hands.spool.claimed("token 7", f"k{n}") for n in range(20)])
@@ -100,18 +112,18 @@ async def test_keys_are_found_by_their_index(hands: Hands) -> None:
 
 
 async def test_G6_a_damaged_answer_is_no_free_key(hands: Hands) -> None:
-    await hands.spool.accept([with_key(hands, "k1"), with_key(hands, "k2"), with_key(hands, "k3")])
+    await asyncio.gather(*[accept(hands, key) for key in ("k1", "k2", "k3")])
     writer = database(hands)._connection
     writer.execute("UPDATE claim SET what = '[\"d1\",' WHERE key = 'k1'")
     writer.execute("UPDATE claim SET what = CAST(what AS BLOB) WHERE key = 'k2'")
     found = [await hands.spool.claimed("token 7", f"k{n}") for n in (1, 2, 3)]
     assert all(claim is not None for claim in found)
     assert [claim.digest for claim in found if claim] == ["", "d1", "d1"]
-    assert await hands.spool.accept([with_key(hands, "k1")]) == CLAIMED
+    assert await accept(hands, "k1") == CLAIMED
 
 
 async def test_G6_a_key_that_cannot_be_read_is_not_taken_for_a_new_one(disk: Disk, hands: Hands) -> None:
-    await hands.spool.accept([with_key(hands)])
+    await accept(hands)
     await hands.reopen()
     disk.unreadable = True
     try:
@@ -137,7 +149,8 @@ def test_the_spool_of_the_version_before_is_taken_over(tmp_path: Path) -> None:
 
 async def test_many_that_are_a_day_old_go_in_steps(hands: Hands) -> None:
     for start in range(0, 5000, 500):
-        assert await hands.spool.accept([with_key(hands, f"k{n}") for n in range(start, start + 500)]) is None
+        used = [accept(hands, f"k{n}") for n in range(start, start + 500)]
+        assert await asyncio.gather(*used) == [None] * 500
     hands.now += 86400
     await hands.spool.maintain(hands.now)
     left = await database(hands).desk.ask(lambda c: c.execute("SELECT count(*) FROM claim").fetchall())
