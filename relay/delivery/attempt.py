@@ -129,6 +129,12 @@ def counts(outcome: DeliveryOutcome) -> bool:
     return outcome.phase in _ABOUT_THE_MESSAGE and outcome.reply.code > 0
 
 
+def taken(outcomes: Sequence[DeliveryOutcome], reservation: Reservation) -> int:
+    """How much of a reservation was used. UNCERTAIN counts as spent: the provider may well have counted it."""
+    used = sum(o.verdict is Verdict.ACCEPTED or o.fault is Fault.UNCERTAIN for o in outcomes)
+    return min(used, reservation.amount)
+
+
 def joined(names: tuple[str, ...], outcomes: Sequence[DeliveryOutcome], verdict: Verdict) -> tuple[str, ...]:
     """`names` and the providers that gave this verdict, each once, in order. A throttled one is not to be avoided."""
     new = [o.provider for o in outcomes if o.verdict is verdict and o.signal != "throttled"]

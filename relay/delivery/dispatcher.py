@@ -14,20 +14,19 @@ from typing import Any
 from msgspec.structs import replace
 
 from relay.delivery import explain
-from relay.delivery.attempt import Attempt, Park, Send, Tried
+from relay.delivery.attempt import Attempt, Park, Send, Tried, taken
 from relay.delivery.limits import Meter
-from relay.delivery.order import PATIENCE, alone, origin, park, pick, unaccompanied, undisputed, walk
+from relay.delivery.order import PATIENCE, alone, gone, origin, park, pick, stranded, unaccompanied, undisputed, walk
 from relay.delivery.policy import DeliveryPolicy
 from relay.delivery.provider import MOST_IN_FLIGHT, Obstacle, ProviderState
 from relay.delivery.retry import NEVER, warn_at
-from relay.delivery.router import Path, Router, pin_key, pinned_lane
+from relay.delivery.router import Path, Router, pin_key, pinned_lane, via
 from relay.delivery.status import ProviderStatus, status
 from relay.events import FailedOver, Observer
 from relay.model import (
     Appetite,
     Berth,
     DeliveryOutcome,
-    Fault,
     Limits,
     Message,
     Provider,
@@ -38,14 +37,13 @@ from relay.model import (
     State,
     Submission,
     Usage,
-    Verdict,
 )
 
 FAILOVERS_REMEMBERED = 10_000
 
 
 class Dispatcher:
-    """`capture`: no provider exists anywhere, new mail is only kept. `policy` and the rest change by `replace`."""
+    """`capture`: no provider exists, new mail that names none is only kept. All of it changes by `replace`."""
 
     def __init__(
         self,
@@ -65,6 +63,7 @@ class Dispatcher:
         self._reserved: dict[int, Meter] = {}
         self._failed_over: dict[tuple[str, str, str], None] = {}
         self._states: dict[str, ProviderState] = {}
+        self._gone: dict[str, str] = {}
         self.replace(providers, routes, policy, now=0.0, capture=capture)
 
     def replace(
@@ -85,7 +84,9 @@ class Dispatcher:
         self.capture = capture
         self._states = {p.name: self._state(p, old.get(p.name), now) for p in providers}
         self._router = Router(routes)
+        self._gone = {key: name for key, name in self._gone.items() if name not in self._states}
         self._candidates: dict[str, tuple[ProviderState, ...]] = {
+            **dict.fromkeys(self._gone, ()),
             **{pin_key(name): (state,) for name, state in self._states.items()},
             **{key: self._of(path) for key, path in self._router.paths.items()},
         }
@@ -116,15 +117,13 @@ class Dispatcher:
     def place(self, submission: Submission) -> Sequence[Berth]:
         """Which lanes a new message lies in, and whether it may go to a worker at once (ports.Placement)."""
         message = submission.message
-        groups = self._router.groups(
-            message.envelope.sender, message.envelope.recipients, message.source, submission.headers
-        )
+        groups = self._groups(message, message.envelope.recipients, submission.headers)
         return [self._berth(path, recipients, submission) for path, recipients in groups]
 
     def _berth(self, path: Path, recipients: tuple[Recipient, ...], submission: Submission) -> Berth:
         message = submission.message
         lane = path.lane(message.source)
-        if self.capture:
+        if self.capture and not message.via:
             return Berth(lane=lane, recipients=recipients, state=State.CAPTURED, ready=False, deadline=NEVER)
         now, begun = message.received_at, submission.due_at
         if begun <= now:
@@ -145,10 +144,8 @@ class Dispatcher:
 
     def choose(self, attempt: Attempt, now: float) -> Send | Park:
         """What to do with the entry now; routes are looked up anew, so a repaired configuration counts at once."""
-        message = attempt.entry.message
-        envelope = message.envelope
         parks: list[Park] = []
-        for path, recipients in self._router.groups(envelope.sender, attempt.pending, message.source, attempt.headers):
+        for path, recipients in self._groups(attempt.entry.message, attempt.pending, attempt.headers):
             step = self._choose(path, recipients, attempt, now)
             if isinstance(step, Send):
                 return step
@@ -163,8 +160,8 @@ class Dispatcher:
             state.in_flight = max(0, state.in_flight - 1)
         spent = None
         if send.reservation is not None:
-            taken = _taken(outcomes, send.reservation)
-            spent = self._reserved.pop(send.reservation.id).settle(send.reservation, taken, now)
+            used = taken(outcomes, send.reservation)
+            spent = self._reserved.pop(send.reservation.id).settle(send.reservation, used, now)
         if state is not None and (state.provider is send.settings or state.provider == send.settings):
             state.learn(outcomes, send.size, now)
         return Tried(send=send, outcomes=tuple(outcomes), spent=spent)
@@ -245,9 +242,12 @@ class Dispatcher:
 
     def why(self, lane: str, now: float) -> str:
         """Why nothing of this lane moves and what happens next, or "" when it can."""
-        if self.capture:
+        key = lane.partition(":")[0]
+        candidates = self._candidates.get(key)
+        if key in self._gone:
+            return gone(self._gone[key])
+        if self.capture and not candidates:
             return explain.NO_PROVIDER
-        candidates = self._candidates.get(lane.partition(":")[0])
         return "" if candidates is None else explain.standstill(candidates, now)
 
     def hosts(self) -> Mapping[str, str]:
@@ -267,15 +267,26 @@ class Dispatcher:
             state.inherit(old, now)
         return state
 
+    def _groups(
+        self, message: Message, recipients: tuple[Recipient, ...], headers: Mapping[str, str]
+    ) -> Sequence[tuple[Path, tuple[Recipient, ...]]]:
+        """Recipients by where they go: by routes, unless the message names its provider."""
+        if not message.via:
+            return self._router.groups(message.envelope.sender, recipients, message.source, headers)
+        path = via(message.via, exists=message.via in self._states)
+        if path.key not in self._candidates:  # its lane gets no room before there is one
+            self._gone[path.key] = message.via
+            self._candidates[path.key] = ()
+        return ((path, recipients),)
+
     def _of(self, path: Path) -> tuple[ProviderState, ...]:
         """The candidates of a path in order. A route that names a provider means it, active or not."""
-        named = [self._states[name] for name in path.providers if name in self._states]
-        found = named if path.providers else [s for s in self._states.values() if s.provider.active]
-        return tuple(sorted(found, key=_priority))
+        return tuple(s for s in self._asked(path) if path.providers or s.provider.active)
 
     def _asked(self, path: Path) -> Sequence[ProviderState]:
         """The candidates and, for people who wonder, those that nothing but being inactive keeps from being ones."""
-        return self._candidates[path.key] if path.providers else sorted(self._states.values(), key=_priority)
+        found = [s for name in path.providers or self._states if (s := self._states.get(name))]
+        return sorted((s for s in found if not s.provider.reserved), key=_priority)
 
     def _room(self, candidates: Sequence[ProviderState], now: float) -> int:
         """Room of the tier that mail of this lane would go to now.
@@ -296,6 +307,8 @@ class Dispatcher:
         candidates, lane = self._candidates[path.key], path.lane(message.source)
         if owed.pin in self._states:
             candidates, lane = self._candidates[pin_key(owed.pin)], pinned_lane(lane, owed.pin)
+        if message.via and not candidates:
+            return stranded(message.via, lane, now)
         if not (attempt.avoid or attempt.refused) and (first := undisputed(candidates, message, now)) is not None:
             return self._send(first, path, recipients, attempt, lane, now, last=unaccompanied(candidates, first))
         options = walk(candidates, message, attempt.avoid, attempt.refused, now)
@@ -379,9 +392,3 @@ def _sender(message: Message, rewrite: Rewrite | None) -> str:
     """The null sender stays null whatever a route says: a bounce must never be answered (hazard E2)."""
     sender = message.envelope.sender
     return rewrite.envelope_from if sender and rewrite and rewrite.envelope_from else sender
-
-
-def _taken(outcomes: Sequence[DeliveryOutcome], reservation: Reservation) -> int:
-    """How much of a reservation was used. UNCERTAIN counts as spent: the provider may well have counted it."""
-    used = sum(o.verdict is Verdict.ACCEPTED or o.fault is Fault.UNCERTAIN for o in outcomes)
-    return min(used, reservation.amount)

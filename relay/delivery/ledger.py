@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from relay.delivery.attempt import Park, Tried, counts, joined, moves_on
-from relay.delivery.notices import BOUNCE, DELAY, RELAYED, Fate, Notice, reportable, wanted
+from relay.delivery.notices import BOUNCE, DELAY, RELAYED, UNREPORTED, Fate, Notice, reportable, wanted
 from relay.delivery.policy import DeliveryPolicy, Uncertain
 from relay.delivery.retry import backoff, begun, deadline, steady, warn_at
 from relay.delivery.router import pinned_lane
@@ -318,6 +318,6 @@ def relayed(message: Message, outcomes: Iterable[DeliveryOutcome], now: float) -
     if not told:
         return ()
     fates = tuple(_fate(o, now) for o in told if wanted(RELAYED, o.recipient))
-    if not fates or not message.envelope.sender or message.source.kind in ("http", "notice"):
+    if not fates or not message.envelope.sender or message.source.kind in UNREPORTED:
         return ()
     return (Notice(kind=RELAYED, message=message, fates=fates),)

@@ -19,6 +19,9 @@ BOUNCE, DELAY, RELAYED = "bounce", "delay", "relayed"
 LARGEST_RETURNED = 256 * 1024
 """Bytes of a message that a bounce returns whole when RET=FULL asks for it; of larger ones the headers."""
 
+UNREPORTED = frozenset({"http", "event", "run", "notice"})
+"""Kinds of Source whose mail gets no report: who handed it in was answered and can look; nobody bounces a bounce."""
+
 _KEYWORD = {BOUNCE: "FAILURE", DELAY: "DELAY", RELAYED: "SUCCESS"}
 _FORM: Mapping[str, Callable[[dsn.Report], bytes]] = {BOUNCE: dsn.failure, DELAY: dsn.delay, RELAYED: dsn.relayed}
 
@@ -49,7 +52,7 @@ class Notice(Struct, frozen=True, kw_only=True):
 
 def reportable(message: Message, policy: BouncePolicy) -> bool:
     """Whether anybody gets reports about this message at all: nobody about `<>`, notices, and what came by HTTP."""
-    return policy.send and bool(message.envelope.sender) and message.source.kind not in ("http", "notice")
+    return policy.send and bool(message.envelope.sender) and message.source.kind not in UNREPORTED
 
 
 def wanted(kind: str, recipient: Recipient) -> bool:

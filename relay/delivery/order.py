@@ -103,6 +103,16 @@ def park(options: Sequence[Option], lane: str, since: float, impatient: bool, no
     return Park(until=until, reason=_reasons(options), lane=lane, waiting=bool(pacing), shut=shut and not pacing)
 
 
+def gone(provider: str) -> str:
+    """What keeps mail that names a provider there is none of, for people."""
+    return f"{provider} no longer exists: reroute or cancel it"
+
+
+def stranded(provider: str, lane: str, now: float) -> Park:
+    """What to do with such mail: it waits, with its whole lane."""
+    return Park(until=now + LONGEST_PARK, reason=gone(provider), lane=lane, shut=True)
+
+
 def _reasons(options: Sequence[Option]) -> str:
     """Why none of them is used, for people."""
     if not options:

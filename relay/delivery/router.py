@@ -49,6 +49,16 @@ def pinned_lane(lane: str, provider: str) -> str:
     return f"{pin_key(provider)}:{lane.partition(':')[2]}"
 
 
+def via(provider: str, *, exists: bool) -> Path:
+    """Of mail that names its provider, whatever routes say.
+
+    Where that is gone it has another key: mail which an operator pinned to it goes by its route again, and must not
+    stand behind this.
+    """
+    key = pin_key(provider) if exists else _digest(("gone", provider))
+    return Path(key=key, providers=(provider,))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rule:
     """A route, compiled: the path and a test for each condition that is set."""

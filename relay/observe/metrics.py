@@ -25,7 +25,7 @@ from relay.model import Fault, State, Verdict
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 CIRCUIT_STATES = {"closed": 0, "half_open": 1, "open": 2}
 OUTCOMES = ("accepted", "deferred", "rejected", "uncertain")
-SOURCES = ("smtp", "http", "notice")
+SOURCES = ("smtp", "http", "event", "run", "notice")
 WAITING = ("queued", "sending", "deferred", "scheduled", "held", "captured")
 
 _SIZES = tuple(float(1024 * 4**power) for power in range(9))  # 1 KiB to 64 MiB
