@@ -21,7 +21,7 @@ from relay.api.operations.idempotency import Digest, Use
 from relay.api.operations.sending import Sending
 from relay.api.parts import ApiParts
 from relay.api.problem import Refusal
-from relay.api.sending import asked, body_of
+from relay.api.submitting import asked, body_of
 from relay.compose.draft import Draft
 from relay.posting import Given
 
