@@ -5,11 +5,12 @@ They keep to what `relay.ports` says, simply: passwords as they are, secrets of 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from relay.model import Account, Counts, Health, ProviderSettings, Registered, Scope, Token
-from relay.ports import Busy, NameTaken, ReadOnly, Tested
+from relay.model import Account, Counts, Health, Provider, ProviderSettings, Registered, Scope, Token
+from relay.ports import Busy, NameTaken, ReadOnly, Tested, Trouble
 from relay.store.derive import provider_of
 
 
@@ -155,13 +156,19 @@ class FakeAccounts:
 
 
 class FakeChecks:
-    """`found`, `tested`: what it answers. `asked`: (provider, recipient), "" for a check."""
+    """`found`, `tested`, `trouble`: what it answers. `asked`: (provider, recipient), "" for a check.
+
+    `verified`: providers; `gate`: what `verify` waits for.
+    """
 
     def __init__(self) -> None:
         self.found = Health(healthy=True, checked_at=0.0)
         self.tested = Tested(seconds=0.25, message_id="smtp_1795000000")
         self.asked: list[tuple[str, str]] = []
         self.hurried: list[str] = []
+        self.trouble: Trouble | None = None
+        self.verified: list[Provider] = []
+        self.gate: asyncio.Event | None = None
 
     async def check(self, provider: Registered) -> Health:
         self.asked.append((provider.settings.name, ""))
@@ -170,6 +177,12 @@ class FakeChecks:
     async def test(self, provider: Registered, recipient: str) -> Tested:
         self.asked.append((provider.settings.name, recipient))
         return self.tested
+
+    async def verify(self, provider: Provider) -> Trouble | None:
+        self.verified.append(provider)
+        if self.gate is not None:
+            await self.gate.wait()
+        return self.trouble
 
     def soon(self, name: str) -> None:
         self.hurried.append(name)

@@ -40,7 +40,7 @@ from relay.model import (
     Source,
     Verdict,
 )
-from relay.ports import Budget, Clock, Registry, Tested, Transport
+from relay.ports import Budget, Clock, Registry, Tested, Transport, Trouble
 from relay.smtp.address import parse_path
 
 PATIENCE = 50.0
@@ -100,18 +100,23 @@ class ProviderChecks:
 
     async def probe(self, provider: Provider) -> Health:
         """Connect, EHLO, TLS, AUTH, QUIT."""
+        return await self._learned(provider, await self._probed(provider))
+
+    async def verify(self, provider: Provider) -> Trouble | None:
+        found = await self._probed(provider)
+        return None if found is None else Trouble(phase=found.phase, detail=_detail(found))
+
+    async def _probed(self, provider: Provider) -> DeliveryOutcome | None:
         try:
             async with asyncio.timeout(self._patience):
-                found = await self._transport.probe(provider)
+                return await self._transport.probe(provider)
         except TimeoutError:
-            found = outcome(NOBODY, provider.name, provider.preset, Phase.CONNECT, self._late(provider))
-        return await self._learned(provider, found)
+            return outcome(NOBODY, provider.name, provider.preset, Phase.CONNECT, self._late(provider))
 
     async def _learned(self, provider: Provider, found: DeliveryOutcome | None) -> Health:
         """None: it is well. What an older version of it answered says nothing about the one there is now."""
         now = self._clock()
-        detail = hints.explained(found.reply, hints.hint(found)) if found else ""
-        health = Health(healthy=found is None, checked_at=now, detail=detail)
+        health = Health(healthy=found is None, checked_at=now, detail=_detail(found) if found else "")
         self._dispatcher.probed(provider, found, now)
         if any(one.provider == provider for one in self._registry.providers()):
             with contextlib.suppress(StorageFull, StorageFailed):  # people and the dispatcher know all the same
@@ -181,7 +186,7 @@ class ProviderChecks:
         if found.verdict is Verdict.ACCEPTED:
             await self._learned(send.settings, None)
             return Tested(seconds=seconds, message_id=id)
-        detail = hints.explained(found.reply, hints.hint(found))
+        detail = _detail(found)
         if found.fault is Fault.PROVIDER:
             health = Health(healthy=False, checked_at=self._clock(), detail=detail)
             with contextlib.suppress(StorageFull, StorageFailed):
@@ -238,6 +243,11 @@ def _message(id: MessageId, envelope: Envelope, prefix: bytes, size: int, now: f
         received_at=now,
         expires_at=now + PATIENCE,
     )
+
+
+def _detail(found: DeliveryOutcome) -> str:
+    """Cause and fix."""
+    return hints.explained(found.reply, hints.hint(found))
 
 
 def own_sender(settings: ProviderSettings, hostname: str) -> Identity:

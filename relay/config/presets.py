@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from relay.config.listen import is_loopback
 from relay.model import Limits, Tls
 
 
@@ -166,3 +167,15 @@ PRESETS: dict[str, Preset] = {
     ),
     "custom": Preset(title="Any SMTP server", note="Set host, and port if it is not 587."),
 }
+
+
+def preset_of(host: str) -> str:
+    """The name of the preset whose server this is, "" when none knows it. What stands for any server is none."""
+    name = host.rstrip(".").lower()
+    for known, preset in PRESETS.items():
+        front, _, back = preset.host.partition("{region}")
+        if name and preset.host == name and not is_loopback(name):
+            return known
+        if preset.regional and name.startswith(front) and name.endswith(back):
+            return known
+    return ""

@@ -413,3 +413,34 @@ def test_who_is_checked_by_the_clock(world):
     assert not is_due(inactive, status, NOW, NOW)
     assert not is_due(replace(one, locked="x"), status, NOW, NOW)
     assert not is_due(one, None, NOW, NOW), "not in force yet"
+
+
+# A server that nobody uses yet.
+
+
+STRANGER = Provider(name="integration/0", host="smtp.example.org", port=587, username="u", password="canary-13")
+
+
+async def test_a_server_that_is_well_is_verified_and_nobody_told(world):
+    assert await world.checks.verify(STRANGER) is None
+    assert world.transport.probed == ["integration/0"]
+    assert (world.recovered, world.events) == (0, [])
+
+
+async def test_H8_a_server_that_refuses_the_account_is_told_of_with_cause_and_fix(world):
+    world.transport.sick["integration/0"] = refusal("integration/0")
+    trouble = await world.checks.verify(STRANGER)
+    assert trouble is not None
+    assert trouble.phase is Phase.AUTH
+    assert "Username and Password not accepted" in trouble.detail
+    assert "correct them" in trouble.detail
+    assert "canary" not in repr(trouble)
+    assert world.one.health == Health()
+    assert world.events == []
+
+
+async def test_verifying_a_silent_server_ends():
+    late = World(SETTINGS, transport=Slow(), patience=0.01)
+    trouble = await late.checks.verify(STRANGER)
+    assert trouble is not None
+    assert (trouble.phase, "is host or port wrong?" in trouble.detail) == (Phase.CONNECT, True)
