@@ -158,6 +158,19 @@ class LoginFailed(Struct, frozen=True, kw_only=True):
     user: str
 
 
+class EventTold(Struct, frozen=True, kw_only=True):
+    """A Happening was kept, and the messages it made. `id`, `kind`, `name`, `user`: of it. `failed`: for each mail that
+    came to nothing whose it was ("welcome actions.0.data.to"), and why: names of variables, never their values.
+    """
+
+    id: str
+    kind: str
+    name: str
+    user: str
+    messages: tuple[str, ...] = ()
+    failed: tuple[tuple[str, str], ...] = ()
+
+
 Event = (
     ConnectionOpened
     | ConnectionClosed
@@ -178,6 +191,7 @@ Event = (
     | ConfigurationReloaded
     | Changed
     | LoginFailed
+    | EventTold
 )
 Observer = Callable[[Event], None]
 

@@ -78,6 +78,7 @@ class LogObserver:
             events.ConfigurationReloaded: ("error", self._reloaded),
             events.Changed: ("info", self._changed),
             events.LoginFailed: ("warning", self._login_failed),
+            events.EventTold: ("warning", self._told),
         }
         # What the level hides costs one failed look-up and no call.
         self._handlers = {kind: handle for kind, (highest, handle) in handlers.items() if log.shows(highest)}
@@ -230,3 +231,15 @@ class LogObserver:
     def _login_failed(self, event: events.LoginFailed) -> None:
         given = {"user": _short(event.user)} if event.user else {}
         self._log.warning("login failed" if event.user else "token refused", client=event.client, **given)
+
+    def _told(self, event: events.EventTold) -> None:
+        """Whoever wrote a rule looks here for what became of it."""
+        fields: dict[str, Any] = {"happening": event.id, "kind": event.kind, "name": _short(event.name)}
+        if event.user:
+            fields["user"] = event.user
+        fields["messages"] = _some(event.messages)
+        if not event.failed:
+            self._log.info("event told", **fields)
+            return
+        fields["failed"] = _some([_short(f"{whose}: {why}") for whose, why in event.failed])
+        self._log.warning("event told, not all of its mails could be made", **fields)

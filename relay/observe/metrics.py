@@ -26,6 +26,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 CIRCUIT_STATES = {"closed": 0, "half_open": 1, "open": 2}
 OUTCOMES = ("accepted", "deferred", "rejected", "uncertain")
 SOURCES = ("smtp", "http", "event", "run", "notice")
+KINDS = ("event", "workflow", "run")
 WAITING = ("queued", "sending", "deferred", "scheduled", "held", "captured")
 
 _SIZES = tuple(float(1024 * 4**power) for power in range(9))  # 1 KiB to 64 MiB
@@ -88,6 +89,8 @@ class Metrics(Collector):
         self._delays = _Histogram(_LONG)
         self._failovers: dict[tuple[str, str], int] = {}
         self._bounces = 0
+        self._told = dict.fromkeys(KINDS, 0)
+        self._untold = dict.fromkeys(KINDS, 0)
         self._commits = _Histogram(_SHORT)
         self._reloaded = True
         self._snapshot = Snapshot(states={})
@@ -105,6 +108,7 @@ class Metrics(Collector):
             events.NoticeQueued: self._on_notice,
             events.Committed: self._on_committed,
             events.ConfigurationReloaded: self._on_reloaded,
+            events.EventTold: self._on_told,
         }
 
     def __call__(self, event: events.Event) -> None:
@@ -164,6 +168,10 @@ class Metrics(Collector):
     def _on_notice(self, event: events.NoticeQueued) -> None:
         self._bounces += event.kind == "bounce"
 
+    def _on_told(self, event: events.EventTold) -> None:
+        self._told[event.kind] += 1
+        self._untold[event.kind] += len(event.failed)
+
     def _on_committed(self, event: events.Committed) -> None:
         self._commits.add(event.seconds)
 
@@ -180,6 +188,7 @@ class Metrics(Collector):
         yield from self._collect_intake()
         yield from self._collect_delivery()
         yield from self._collect_providers()
+        yield from self._collect_automation()
         yield _histogram("spool_commit_duration_seconds", "Time to make one transaction durable.", self._commits)
         yield _plain("spool_free_bytes", "Bytes the spool can still take.", self._snapshot.free_bytes)
         reloaded = "1 if the last reload of the configuration was accepted, 0 if it was refused."
@@ -213,6 +222,12 @@ class Metrics(Collector):
         failovers = "Messages for which a provider was chosen because an earlier one failed or was out."
         yield _counter("failovers", failovers, ("from", "to"), self._failovers)
         yield _counter("bounces", "Bounces queued.", (), {(): self._bounces})
+
+    def _collect_automation(self) -> Iterator[Metric]:
+        told = "Events and workflow runs that were told, by kind."
+        yield _counter("events", told, ("kind",), {(kind,): count for kind, count in self._told.items()})
+        failed = "Mails of events and workflow runs that could not be made, by kind."
+        yield _counter("event_mails_failed", failed, ("kind",), {(kind,): n for kind, n in self._untold.items()})
 
     def _collect_providers(self) -> Iterator[Metric]:
         providers, labels = self._snapshot.providers, ("provider",)

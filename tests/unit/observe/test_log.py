@@ -145,6 +145,7 @@ EVERY = (
     events.ConfigurationReloaded(restart=("hostname",)),
     events.Changed(who="ann", what="user added", target="crm"),
     events.LoginFailed(client="192.0.2.1", user="crm"),
+    events.EventTold(id="0cn", kind="event", name="user.created", user="crm", failed=(("welcome if", "no"),)),
 )
 
 
@@ -221,3 +222,14 @@ def test_H9_a_name_with_line_ends_is_one_escaped_line(style):
     assert len(text.splitlines()) == 2
     assert all(char.isprintable() or char == "\n" for char in text)
     assert len(text) < 15_000
+
+
+def test_an_event_that_could_not_make_all_its_mails_is_a_warning_that_says_which_and_why():
+    failed = (("welcome actions.0.data.to", "user.email is missing"),)
+    well = events.EventTold(id="0cn", kind="event", name="user.created", user="crm", messages=("0cp",))
+    lines = seen(well, events.EventTold(id="0cq", kind="event", name="user.created", user="crm", failed=failed))
+    assert [(line["level"], line["happening"], line["messages"]) for line in lines] == [
+        ("info", "0cn", ["0cp"]),
+        ("warning", "0cq", []),
+    ]
+    assert lines[1]["failed"] == ["welcome actions.0.data.to: user.email is missing"]

@@ -35,6 +35,8 @@ CONTRACT = {
     "relay_delivery_delay_seconds_bucket": {"le"},
     "relay_failovers_total": {"from", "to"},
     "relay_bounces_total": set(),
+    "relay_events_total": {"kind"},
+    "relay_event_mails_failed_total": {"kind"},
     "relay_provider_healthy": {"provider"},
     "relay_provider_circuit_state": {"provider"},
     "relay_provider_quota_remaining": {"provider", "window"},
@@ -205,3 +207,19 @@ def test_H10_hostile_senders_add_no_series_and_no_address_shows():
     after = observe.render(NOW)
     assert values(after).keys() == before
     assert b"canary" not in after
+
+
+def test_events_and_the_mails_they_could_not_make_are_counted():
+    metrics = Metrics("1")
+    failed = (("welcome actions.0.data.to", "user.email is missing"), ("welcome if", "no"))
+    metrics(events.EventTold(id="0cn", kind="event", name="user.created", user="", failed=failed))
+    metrics(events.EventTold(id="0cp", kind="run", name="build", user=""))
+    text = metrics.render(Snapshot(states={})).decode()
+    for line in (
+        'relay_events_total{kind="event"} 1.0',
+        'relay_events_total{kind="workflow"} 0.0',
+        'relay_events_total{kind="run"} 1.0',
+        'relay_event_mails_failed_total{kind="event"} 2.0',
+        'relay_event_mails_failed_total{kind="run"} 0.0',
+    ):
+        assert line in text
