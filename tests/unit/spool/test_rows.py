@@ -46,6 +46,7 @@ MESSAGES = st.builds(
     labels=st.none()
     | st.builds(Labels, tags=st.lists(TEXT, max_size=3).map(tuple), metadata=st.dictionaries(TEXT, TEXT, max_size=2)),
     identity=st.none() | st.builds(Rewrite, envelope_from=TEXT, header_from=TEXT, reply_to=TEXT),
+    via=st.just("") | TEXT,
 )
 NAMES = st.lists(TEXT, max_size=3).map(tuple)
 EVENTS = st.builds(
@@ -72,7 +73,7 @@ def test_a_message_comes_back(message: Message) -> None:
 def test_a_message_without_labels_and_identity_is_written_as_ever() -> None:
     old = '["a@x",[["b@x"]],0,"","","smtp","internal","127.0.0.1","crm"]'
     message = rows.message(MessageId("0cmfxxv008yf8"), old, 1, 1.0, 2.0, b"")
-    assert (message.labels, message.identity) == (None, None)
+    assert (message.labels, message.identity, message.via) == (None, None, "")
     assert rows.meta(message) == old
 
 
