@@ -44,6 +44,7 @@ def plan(loaded: Loaded) -> Plan:
         sender=Identity(address=config.sender.address or "", name=config.sender.name or ""),
         identities=identities(config),
         users=users(config),
+        workflows=build.workflows(config),
     )
 
 

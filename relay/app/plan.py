@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from relay.config.listen import ListenAddress
 from relay.delivery.policy import DeliveryPolicy
 from relay.listener.settings import Settings
-from relay.model import Identity, Provider, Route
+from relay.model import Identity, Provider, Route, Workflow
 from relay.spool.limits import SpoolLimits
 from relay.store.users import FileUser
 
@@ -60,6 +60,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     sender: Identity = Identity(address="")
     identities: Mapping[str, Identity] = field(default_factory=dict)
     users: tuple[FileUser, ...] = ()
+    workflows: tuple[Workflow, ...] = ()
 
 
 _FIXED = {"hostname": "hostname", "spool": "spool", "http": "http", "control": "control", "secrets": "secrets"}

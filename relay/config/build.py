@@ -10,9 +10,10 @@ from typing import Any
 from relay import model
 from relay.config import schema
 from relay.config.presets import PRESETS, Preset
+from relay.config.workflows import name_for, workflow
 
 _CUSTOM = PRESETS["custom"]
-_IMPLICIT_PORT = 465  # RFC 8314 7.3
+IMPLICIT_PORT = 465  # RFC 8314 7.3
 
 
 def providers(config: schema.Config) -> tuple[model.Provider, ...]:
@@ -23,12 +24,12 @@ def providers(config: schema.Config) -> tuple[model.Provider, ...]:
 def provider(given: schema.Provider) -> model.Provider:
     """One provider: what it says itself, else what its preset says, else the default."""
     preset = PRESETS[given.preset] if given.preset else _CUSTOM
-    port = given.port or (_IMPLICIT_PORT if given.tls == "implicit" else preset.port)
+    port = given.port or (IMPLICIT_PORT if given.tls == "implicit" else preset.port)
     return model.Provider(
-        name=given.name,
+        name=given.called,
         host=given.host or _host(preset, given.region),
         port=port,
-        tls=_tls(given.tls, port, preset),
+        tls=_tls(given, port, preset),
         preset=given.preset or "",
         ca_file=str(given.ca_file or ""),
         allow_plaintext_auth=given.allow_plaintext_auth,
@@ -50,10 +51,14 @@ def _host(preset: Preset, region: str | None) -> str:
     return preset.host.format(region=region)
 
 
-def _tls(given: str | None, port: int, preset: Preset) -> model.Tls:
-    if given is not None:
-        return model.Tls(given)
-    return model.Tls.IMPLICIT if port == _IMPLICIT_PORT else preset.tls
+def _tls(given: schema.Provider, port: int, preset: Preset) -> model.Tls:
+    if given.tls is not None:
+        return model.Tls(given.tls)
+    if port == IMPLICIT_PORT:
+        return model.Tls.IMPLICIT
+    if given.use_tls is None:
+        return preset.tls
+    return model.Tls.STARTTLS if given.use_tls else model.Tls.NONE
 
 
 def _limits(given: schema.Limits, preset: model.Limits) -> model.Limits:
@@ -71,6 +76,17 @@ def routes(config: schema.Config) -> tuple[model.Route, ...]:
         model.Route(match=_match(route.match), providers=route.providers, rewrite=_rewrite(route.rewrite))
         for route in config.routes
     )
+
+
+def workflows(config: schema.Config) -> tuple[model.Workflow, ...]:
+    """Those of the file in its order. Who has no name gets one that nobody in the file has."""
+    taken = {given.name for given in config.workflows if given.name}
+    made = []
+    for given in config.workflows:
+        name = given.name or name_for(given.event, taken)
+        taken.add(name)
+        made.append(workflow(given, name=name))
+    return tuple(made)
 
 
 def _match(given: schema.Match) -> model.Match:

@@ -129,7 +129,8 @@ def _default(path: Path) -> Any:
     if not shape.is_list(shape.at(Config, path)) or model is None:
         return {}
     default = shape.fields(model)[str(path[-1])].get_default(call_default_factory=True, validated_data={})
-    return [dict(item) if isinstance(item, dict) else item for item in default or ()]
+    some = default if isinstance(default, list | tuple) else ()  # pydantic has a value for: there is none
+    return [dict(item) if isinstance(item, dict) else item for item in some]
 
 
 def _forget(document: Document, path: Path) -> None:

@@ -46,6 +46,18 @@ _SAMPLES: Mapping[str, Any] = {
         "rewrite": {"envelope_from": "bounce@example.com"},
     },
     "identities": {"address": "billing@example.com", "name": "Billing"},
+    "workflows": {
+        "name": "welcome",
+        "trigger": {"type": "event", "event": "user.created"},
+        "actions": {
+            "service": "smtp.send_email",
+            "data": {
+                "to": "{{ user.email }}",
+                "subject": "Welcome to the Shop",
+                "body": "Hello {{ user.username }}, your account has been created.",
+            },
+        },
+    },
 }
 
 Row = tuple[str, str]  # text, comment
@@ -113,12 +125,21 @@ def _row(name: str, field: FieldInfo, sample: Any, margin: str) -> Iterator[Row]
     if inner:
         yield f"{margin}{name}:", comment
         yield from _rows(inner, sample or {}, len(margin) + 2)
+    elif shape.is_list(field.annotation) and shape.section(shape.under(field.annotation, 0)):
+        yield from _list(name, field, sample, margin)
     elif sample is not None:
         yield f"{margin}{name}: {_flow(sample)}", comment
     elif field.examples and not _default(field):
         yield f"{margin}# {name}: {_flow(field.examples[0])}", comment
     else:
         yield f"{margin}{name}: {_flow(_default(field))}", comment
+
+
+def _list(name: str, field: FieldInfo, sample: Any, margin: str) -> Iterator[Row]:
+    """A list of sections within a section: its example behind a # where the sample has none."""
+    aside = "" if sample else "# "
+    rows = ((f"{name}:", field.description or ""), *_item(field, sample or (field.examples or [[{}]])[0][0]))
+    return ((f"{margin}{aside}{text}", comment) for text, comment in rows)
 
 
 def _default(field: FieldInfo) -> Any:

@@ -21,7 +21,7 @@ from relay.config.words import did_you_mean, listing
 Path = tuple[str | int, ...]
 
 # The contract's (later): named so that nobody thinks it is a typing mistake.
-LATER = frozenset({"xoauth2", "webhooks", "workflows"})
+LATER = frozenset({"xoauth2", "webhooks"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,8 @@ _SENTENCES: Mapping[str, str | Callable[[ErrorDetails], str]] = {
     "bool_type": "must be true or false, not {it}",
     "string_type": "must be text, not {it}",
     "string_too_long": lambda error: f"must be at most {error['ctx']['max_length']} characters long",
+    "string_unicode": "has half a surrogate pair",
+    "too_long": lambda error: f"must have at most {error['ctx']['max_length']} entries",
     "string_pattern_mismatch": "must be lower-case letters, digits and dashes, not {it}",
     "model_type": "must be a mapping (lines of `key: value`), not {it}",
     "model_attributes_type": "must be a mapping (lines of `key: value`), not {it}",

@@ -7,13 +7,14 @@ what is written at that path. A rule reads certificates, since a bad one must no
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from relay.config import build
+from relay.config.automation import Workflow, plain
 from relay.config.listen import is_loopback
 from relay.config.presets import PRESETS
-from relay.config.schema import Config, Listener, Provider, Route, User
+from relay.config.schema import LONGEST_NAME, Config, Listener, Provider, Route, User
 from relay.config.words import did_you_mean
 
 Finding = tuple[tuple[str | int, ...], str]
@@ -24,7 +25,7 @@ def check(config: Config) -> Iterator[Finding]:
     names = [listener.name for listener in config.listeners]
     yield from _unique("listeners", names, "name")
     yield from _unique("listeners", [_bound(listener, n) for n, listener in enumerate(config.listeners)], "listen")
-    yield from _unique("providers", [provider.name for provider in config.providers], "name")
+    yield from _provider_names(config)
     yield from _unique("users", [user.name for user in config.users], "name")
     for index, listener in enumerate(config.listeners):
         yield from _under(("listeners", index), _listener(listener, config))
@@ -33,7 +34,10 @@ def check(config: Config) -> Iterator[Finding]:
     for index, provider in enumerate(config.providers):
         yield from _under(("providers", index), _provider(provider))
     for index, route in enumerate(config.routes):
-        yield from _under(("routes", index), _route(route, names, [p.name for p in config.providers]))
+        yield from _under(("routes", index), _route(route, names, [p.called for p in config.providers]))
+    yield from _workflow_names(config)
+    for index, workflow in enumerate(config.workflows):
+        yield from _under(("workflows", index), _workflow(workflow, config))
     yield from _times(config)
 
 
@@ -66,10 +70,39 @@ def _bound(listener: Listener, index: int) -> str:
     return f"any {index}" if anywhere else str(listener.listen)
 
 
-def _unique(section: str, names: list[str], key: str) -> Iterator[Finding]:
+def _unique(section: str, names: Sequence[object], key: str) -> Iterator[Finding]:
     for index, name in enumerate(names):
         if name in names[:index]:
             yield (section, index, key), f"{key}: {{it}} is taken: two {section} cannot have the same"
+
+
+def _provider_names(config: Config) -> Iterator[Finding]:
+    names = [provider.called for provider in config.providers]
+    yield from _unique("providers", [provider.name or object() for provider in config.providers], "name")
+    for index, provider in enumerate(config.providers):
+        others = names[:index] + [other.name for other in config.providers[index:] if other.name]
+        if not provider.name and provider.called in others:
+            yield ("providers", index), "name is missing: its host (or preset) would be it, but another provider is called so"
+        elif len(provider.called) > LONGEST_NAME:
+            yield ("providers", index, "host"), "name is missing, and this host is too long to be one"
+
+
+def _workflow_names(config: Config) -> Iterator[Finding]:
+    places: dict[str, int] = {}
+    for index, workflow in enumerate(config.workflows):
+        if workflow.name and (first := places.setdefault(workflow.name, index)) != index:
+            yield ("workflows", first, "name"), "name: {it} is given to another workflow, too"
+            yield ("workflows", index, "name"), "name: {it} is taken: two workflows cannot have the same"
+
+
+def _workflow(workflow: Workflow, config: Config) -> Iterator[Finding]:
+    for index, action in enumerate(workflow.actions):
+        identity = (action.data.identity or "").strip()
+        if identity and plain(identity) and identity not in config.identities:
+            yield (
+                ("actions", index, "data", "identity"),
+                "{it} is not in identities" + did_you_mean(identity, config.identities),
+            )
 
 
 def _listener(listener: Listener, config: Config) -> Iterator[Finding]:
@@ -119,6 +152,7 @@ def _user(user: User) -> Iterator[Finding]:
 
 def _provider(provider: Provider) -> Iterator[Finding]:
     yield from _host(provider)
+    yield from _tls(provider)
     if provider.password is not None and provider.password_file is not None:
         yield ("password_file",), "password and password_file are both there: keep one"
     if provider.ca_file:
@@ -134,6 +168,18 @@ def _host(provider: Provider) -> Iterator[Finding]:
         yield ("preset",), f"preset {provider.preset} needs a region, such as region: eu-central-1, or a host"
     elif not build.provider(provider).host:
         yield (), "a provider needs a host, or a preset that has one (preset: gmail)"
+
+
+def _tls(provider: Provider) -> Iterator[Finding]:
+    if provider.use_tls is None:
+        return
+    if provider.tls is not None:
+        yield ("use_tls",), f"use_tls and tls are both there: keep tls: {provider.tls}"
+    elif not provider.use_tls and provider.port == build.IMPLICIT_PORT:
+        yield (
+            ("use_tls",),
+            "use_tls: on port 465 all is encrypted from the first byte: leave use_tls out, or choose port 587 or 25",
+        )
 
 
 def _anchor(path: Path) -> Iterator[Finding]:
@@ -152,9 +198,12 @@ def _credentials(provider: Provider) -> Iterator[Finding]:
     if used.username and not used.password and provider.username:
         yield ("username",), "a username without a password: add password or password_file, or set auth: none"
     if used.password and used.tls == "none" and not (is_loopback(used.host) or used.allow_plaintext_auth):
+        key, without, with_it = (
+            ("tls", "none", "starttls") if provider.use_tls is None else ("use_tls", "false", "true")
+        )
         yield (
-            ("tls",),
-            "tls: none would send the password readable over the network: use tls: starttls, "
+            (key,),
+            f"{key}: {without} would send the password readable over the network: use {key}: {with_it}, "
             "or say allow_plaintext_auth: true",
         )
 

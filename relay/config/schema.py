@@ -12,10 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, SecretStr, WithJsonSchema
 
-from relay.config import shape
+from relay.config.automation import MOST_WORKFLOWS, Workflow
 from relay.config.presets import PRESETS
+from relay.config.section import Section, needed, option, section
 from relay.config.types import (
     Duration,
     File,
@@ -36,22 +37,12 @@ from relay.config.types import (
     Text,
     Texts,
     Timezone,
+    provider_name,
 )
 from relay.config.words import did_you_mean
 
+LONGEST_NAME = 100  # of a provider
 DEFAULT_LISTENER = {"name": "internal", "listen": "127.0.0.1:2525"}
-
-
-def option(default: Any, description: str, *examples: object, **bounds: Any) -> Any:
-    return Field(default, description=description, validate_default=True, examples=list(examples) or None, **bounds)
-
-
-def section(description: str) -> Any:
-    return Field(default_factory=dict, description=description, validate_default=True)
-
-
-def needed(description: str, *examples: object, **bounds: Any) -> Any:
-    return Field(description=description, examples=list(examples), **bounds)
 
 
 @cache
@@ -65,20 +56,6 @@ def known_preset(name: str) -> str:
     if name not in PRESETS:
         raise ValueError("{it} is no preset" + (did_you_mean(name, PRESETS) or f": there are {', '.join(PRESETS)}"))
     return name
-
-
-class Section(BaseModel):
-    """A mapping in the file. Unknown keys are errors; null is a value where the schema has one, else the default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def null_is_missing(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        fields = shape.fields(cls)
-        return {k: v for k, v in data.items() if v is not None or k not in fields or shape.nullable(fields[k])}
 
 
 class Listener(Section):
@@ -151,7 +128,9 @@ class Timeouts(Section):
 class Provider(Section):
     """An upstream that takes our mail. What is missing comes from the preset."""
 
-    name: Text = needed("what routes, logs and metrics call it", "primary", max_length=100)
+    name: Annotated[Text, Field(max_length=LONGEST_NAME), AfterValidator(provider_name)] | None = option(
+        None, "what routes, logs and metrics call it; default: its host, or preset", "primary"
+    )
     preset: Annotated[Text, AfterValidator(known_preset), WithJsonSchema({"enum": list(PRESETS)})] | None = option(
         None, "fills in host, port, tls, limits; every field can be overridden", "gmail"
     )
@@ -163,6 +142,7 @@ class Provider(Section):
     tls: Literal["none", "opportunistic", "starttls", "implicit"] | None = option(
         None, "none | opportunistic | starttls | implicit (default on 465)", "starttls"
     )
+    use_tls: bool | None = option(None, "instead of tls. true: starttls, on 465 implicit; false: none", True)
     ca_file: ReadableFile | None = option(None, "extra trust anchor; certificates are verified", "/etc/relay/ca.pem")
     allow_plaintext_auth: bool = option(False, "without TLS a password goes to loopback hosts only, unless true")
     username: Text | None = option(None, "no user name: no AUTH", "me@example.com")
@@ -177,6 +157,11 @@ class Provider(Section):
     active: bool = option(True, "false: kept, but given no mail")
     limits: Limits = section("null or missing: no limit, or the preset's")
     timeouts: Timeouts = section("how long to wait for it")
+
+    @property
+    def called(self) -> str:
+        """Its name, "" when it has none and nothing that could be one."""
+        return self.name or self.host or self.preset or ""
 
     @property
     def secret(self) -> str:
@@ -284,6 +269,12 @@ class Config(Section):
     identities: dict[str, Identity] = Field(
         default_factory=dict,
         description="Senders that mail can pick by name: an API field, the header X-Relay-Identity, or the listener.",
+    )
+    workflows: tuple[Workflow, ...] = option(
+        (),
+        "What mail an event causes (POST /v1/events). {{ }} and {% %} are templates (Jinja2) over the event's data; "
+        "$$ is a dollar here, too. What is written here can be read over HTTP: keep secrets out of it.",
+        max_length=MOST_WORKFLOWS,
     )
     retry: Retry = section("When to try again.")
     circuit: Circuit = section("When to let a provider rest whose host fails.")

@@ -19,12 +19,13 @@ from pydantic_core.core_schema import ValidationInfo
 from relay.config.listen import ListenAddress, is_host, listen_address, tcp_address
 from relay.config.units import octets, seconds
 from relay.config.words import did_you_mean
+from relay.model import INTEGRATIONS
 
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _ADDRESS = r"[^\s<>@\"\x00-\x1f\x7f]+@[^\s<>@\"\x00-\x1f\x7f]+"
 _MAILBOX = re.compile(rf"[^<>\x00-\x1f\x7f]*<{_ADDRESS}>|{_ADDRESS}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def limit(value: Any) -> Any:
@@ -60,7 +61,7 @@ def some(value: tuple[str, ...]) -> tuple[str, ...]:
 
 def plain_text(value: str) -> str:
     """Text that can go into a header, a label or a log line."""
-    if not value.strip() or value != value.strip() or _CONTROL.search(value):
+    if not value.strip() or value != value.strip() or CONTROL.search(value):
         raise ValueError("must be one line of text without control characters or blanks around it")
     return value
 
@@ -71,8 +72,12 @@ def address(value: str) -> str:
     return value
 
 
+def is_mailbox(value: str) -> bool:
+    return _MAILBOX.fullmatch(value) is not None
+
+
 def mailbox(value: str) -> str:
-    if not _MAILBOX.fullmatch(value):
+    if not is_mailbox(value):
         raise ValueError("must be a mail address, or a name and <address>, not {it}")
     return value
 
@@ -84,6 +89,12 @@ def keep_or_mailbox(value: str) -> str:
 def host(value: str) -> str:
     if not is_host(value):
         raise ValueError("must be a host name or an IP address, without port or scheme, not {it}")
+    return value
+
+
+def provider_name(value: str) -> str:
+    if value.startswith(INTEGRATIONS):
+        raise ValueError(f"names that begin with {INTEGRATIONS} are for the servers of integrations: choose another")
     return value
 
 

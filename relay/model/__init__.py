@@ -28,7 +28,7 @@ from relay.model.mail import (
     Source,
     Submission,
 )
-from relay.model.providers import Limits, Match, Provider, Route, Shipment, Timeouts, Tls
+from relay.model.providers import INTEGRATIONS, Limits, Match, Provider, Route, Shipment, Timeouts, Tls
 from relay.model.queue import (
     ENDED,
     NO_ROUTE,
@@ -53,6 +53,7 @@ from relay.model.registry import USUAL, Account, Counts, Health, ProviderSetting
 
 __all__ = [
     "ENDED",
+    "INTEGRATIONS",
     "NO_ROUTE",
     "USUAL",
     "Account",

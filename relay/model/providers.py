@@ -13,6 +13,10 @@ from msgspec import Struct
 from relay.model.mail import Message, Recipient, Rewrite
 
 
+INTEGRATIONS = "integration/"
+"""How the names of reserved providers begin; nobody else's may."""
+
+
 class Tls(enum.StrEnum):
     """How a connection to a provider is encrypted. Verified but for OPPORTUNISTIC."""
 
