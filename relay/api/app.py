@@ -50,7 +50,7 @@ def _answer(request: Request, status: int, detail: str, errors: list[dict[str, A
 
 
 async def _refused(request: Request, error: Refusal) -> JSONResponse:
-    errors = [{"loc": [loc], "msg": msg} for loc, msg in error.errors]
+    errors = [{"loc": [*map(shown, loc)], "msg": msg} for loc, msg in error.errors]
     answer = _answer(request, error.status, error.detail, errors)
     if error.retry_after:
         answer.headers["Retry-After"] = str(error.retry_after)

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
+from relay.model import Place
+
 MEDIA_TYPE = "application/problem+json"
 
 # RFC 9110 15.5 renamed these; Python before 3.13 has the old phrases.
@@ -17,18 +19,19 @@ _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 
 
 class Refusal(Exception):
-    """`detail`: cause and fix in a sentence. `errors`: at 422, (location, message) of each field that is wrong.
+    """`detail`: cause and fix in a sentence. `errors`: at 422, (location, message) of each field that is wrong, the
+    location its name or the way to it.
 
     `retry_after`: seconds after which the same request may be tried again, 0: that is not said.
     """
 
     def __init__(
-        self, status: int, detail: str, errors: Sequence[tuple[str, str]] = (), *, retry_after: int = 0
+        self, status: int, detail: str, errors: Sequence[tuple[str | Place, str]] = (), *, retry_after: int = 0
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
-        self.errors = tuple(errors)
+        self.errors = tuple([((loc,) if isinstance(loc, str) else loc, msg) for loc, msg in errors])
         self.retry_after = retry_after
 
 
