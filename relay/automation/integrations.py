@@ -22,7 +22,7 @@ from relay.config.words import did_you_mean
 from relay.model import Limits, Provider, Tls
 from relay.smtp.hosts import forbidden
 
-INTEGRATIONS = ("smtp",)
+KNOWN = ("smtp",)
 KINDS = ("registration", "attachment")
 SECRET = "password"  # nosec B105 - a name
 """The option that is encrypted at rest, and never shown."""
