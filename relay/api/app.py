@@ -12,7 +12,24 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from relay.api import docs, explain, health, key, messages, providers, queue, send_email, sending, token, tokens, users
+from relay.api import (
+    docs,
+    events,
+    explain,
+    health,
+    key,
+    messages,
+    presets,
+    providers,
+    queue,
+    send_email,
+    sending,
+    services,
+    token,
+    tokens,
+    users,
+    workflows,
+)
 from relay.api.openapi import describe
 from relay.api.parts import ApiParts
 from relay.api.problem import MEDIA_TYPE, Refusal, problem, shown
@@ -31,7 +48,24 @@ def create_app(parts: ApiParts) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,  # it would send people, and their token, to http at whatever Host they named
     )
-    for resource in (sending, send_email, health, messages, queue, explain, providers, token, users, tokens, key):
+    resources = (
+        sending,
+        send_email,
+        events,
+        services,
+        health,
+        messages,
+        queue,
+        explain,
+        providers,
+        presets,
+        workflows,
+        token,
+        users,
+        tokens,
+        key,
+    )
+    for resource in resources:
         app.include_router(resource.router(parts))
     app.include_router(docs.router())
     describe(app)

@@ -7,18 +7,20 @@ together is bounded by the guards.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 
 from relay.api.operations.idempotency import Digest
 from relay.api.problem import Refusal, shown
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 
 # Values in a body, by commas and brackets. Mail has few, its attachments none; a million empty lists would take 100 MB.
 _MANY_VALUES = 4_000_000
@@ -57,22 +59,43 @@ def parsed(model: type[M], body: bytearray) -> M:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
+        found = _errors(error)
     if found[0]["type"] == "json_invalid":
-        found = _placed(model, body) or _no_json(str(found[0]["msg"]))
-    raise RequestValidationError([{**each, "loc": ("body", *map(shown, each["loc"]))} for each in found])
+        raise _no_json(model.model_validate, body, str(found[0]["msg"]))
+    raise _invalid(found)
 
 
-def _placed(model: type[M], body: bytearray) -> list[Any]:
-    """Where half a surrogate pair, or a control character, stands in what would be JSON without it (hazard H1)."""
+def judged(judge: Callable[[Any], T], body: bytes | bytearray) -> T:
+    """What `judge` makes of JSON. Raises as `parsed`; `judge` raises ValidationError."""
     try:
-        model.model_validate(json.loads(body, strict=False))
+        document = from_json(body)
+    except ValueError as error:
+        raise _no_json(judge, body, str(error)) from None
+    return fitting(judge, document)
+
+
+def fitting(judge: Callable[[Any], T], document: Any) -> T:
+    """What `judge` makes of a body that was read. Raises RequestValidationError."""
+    try:
+        return judge(document)
     except ValidationError as error:
-        return list(error.errors(include_url=False, include_context=False, include_input=False))
+        raise _invalid(_errors(error)) from None
+
+
+def _errors(error: ValidationError) -> list[Any]:
+    return list(error.errors(include_url=False, include_context=False, include_input=False))
+
+
+def _invalid(found: list[Any]) -> RequestValidationError:
+    return RequestValidationError([{**each, "loc": ("body", *map(shown, each["loc"]))} for each in found])
+
+
+def _no_json(judge: Callable[[Any], object], body: bytes | bytearray, why: str) -> Exception:
+    """Names where half a surrogate pair, or a control character, is in what would be JSON without it (hazard H1)."""
+    try:
+        judge(json.loads(body, strict=False))
+    except ValidationError as error:
+        return _invalid(_errors(error))
     except (ValueError, RecursionError):
         pass
-    return []
-
-
-def _no_json(why: str) -> list[Any]:
-    raise Refusal(400, f"the body is no JSON: {why.removeprefix('Invalid JSON: ')}")
+    return Refusal(400, f"the body is no JSON: {why.removeprefix('Invalid JSON: ')}")

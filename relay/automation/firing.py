@@ -168,7 +168,8 @@ def _judged(step: _Step, answer: Rendered, report: _Report) -> Draft | None:
         return None
     found = answer.problem or drafts.draft(step.action, step.number, step.job, answer.values)
     if isinstance(found, Problem):
-        place = ("actions", step.number, "if") if found.place == ("if",) else found.place
+        of_all = found.place in ((), ("if",))  # not of one of its texts
+        place = ("actions", step.number, *found.place) if of_all else found.place
         report.fail(step.workflow, step.number, place, found.text)
         return None
     return found

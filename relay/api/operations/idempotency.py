@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from relay.api.problem import Refusal
 from relay.model import Claim
-from relay.ports import Intake
+from relay.posting import Post
 
 MOST = 255  # characters of a key
 
@@ -55,8 +55,8 @@ class Use(Struct):
 class Uses:
     """The keys of requests under way."""
 
-    def __init__(self, intake: Intake) -> None:
-        self._intake = intake
+    def __init__(self, post: Post) -> None:
+        self._post = post
         self._busy: set[tuple[str, str]] = set()
 
     def begin(self, owner: str, key: str) -> Use:
@@ -78,7 +78,7 @@ class Uses:
 
     async def find(self, use: Use) -> Claim | None:
         """What the key was used for before."""
-        return await self._intake.claimed(use.owner, use.key) if use.key else None
+        return await self._post.intake.claimed(use.owner, use.key) if use.key else None
 
 
 def replay(claim: Claim, digest: str) -> str:

@@ -36,7 +36,7 @@ class Sending:
 
     def __init__(self, post: Post) -> None:
         self.post = post
-        self.uses = Uses(post.intake)
+        self.uses = Uses(post)
 
     def admit(self, size: int) -> None:
         """Raises Refusal when a mail of so many bytes (0: unknown) is not taken now; nothing of it need be read."""

@@ -29,7 +29,7 @@ TOKEN_PATH = "/token"  # nosec B105 - a path
 DETAIL_ONLY = frozenset({"/smtp/send-email"})
 """Where the body of an error is fixed by those who use it."""
 
-_MAIL_AS_JSON = frozenset({"/v1/messages", "/smtp/send-email"})
+_MAIL_AS_JSON = frozenset({"/v1/messages", "/smtp/send-email", "/v1/services/smtp.send_email"})
 _LONGEST_WAIT = 30
 
 

@@ -1,0 +1,82 @@
+"""The `data` of an event: any JSON, within bounds, as it goes to templates as their variables.
+
+Used by the resources that take it. It judges what no template could be given, and names the place; it changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from relay.api.problem import shown
+
+DEEPEST = 50
+"""Objects and lists in one another."""
+_MOST_TOLD = 20
+_HALF = re.compile("[\ud800-\udfff]")
+_LARGEST = 1 << 63
+
+Place = tuple[str | int, ...]
+
+
+def _problems(data: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+    """Without recursion: depth is one of the things that are judged (hazard H6)."""
+    left: list[tuple[Place, Any]] = [((), data)]
+    while left:
+        place, value = left.pop()
+        if isinstance(value, dict | list) and len(place) > DEEPEST:
+            yield place[:DEEPEST], f"is nested more than {DEEPEST} levels deep"
+        elif isinstance(value, dict):
+            yield from ((place, "has a key with half a surrogate pair") for key in value if _HALF.search(key))
+            left += [((*place, key), inner) for key, inner in value.items()]
+        elif isinstance(value, list):
+            left += [((*place, position), inner) for position, inner in enumerate(value)]
+        elif why := _problem(value):
+            yield place, why
+
+
+def _problem(value: str | int | float | None) -> str:
+    if isinstance(value, str):
+        return "has half a surrogate pair; write whole characters" if _HALF.search(value) else ""
+    if isinstance(value, float):
+        return "" if math.isfinite(value) else "is no number that JSON has (RFC 8259 6)"
+    if isinstance(value, int) and not -_LARGEST <= value < 2 * _LARGEST:
+        return "is a number of more than 64 bits; send it as a string"
+    return ""
+
+
+def _judged(data: dict[str, Any]) -> dict[str, Any]:
+    found = [
+        InitErrorDetails(
+            type=PydanticCustomError("unfit", "{why}", {"why": why}), loc=tuple(map(shown, place)), input=None
+        )
+        for (place, why), _ in zip(_problems(data), range(_MOST_TOLD), strict=False)
+    ]
+    if found:
+        raise ValidationError.from_exception_data("data", found)
+    return data
+
+
+Facts = Annotated[
+    dict[str, Any],
+    AfterValidator(_judged),
+    WithJsonSchema({"type": "object", "additionalProperties": True}),
+    Field(description="the variables of the templates: each key is one"),
+]
+
+
+class Sample(BaseModel):
+    """What the templates are given."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        hide_input_in_errors=True,
+        json_schema_extra={"examples": [{"data": {"user": {"email": "ann@example.org", "username": "ann"}}}]},
+    )
+
+    data: Facts = Field(default_factory=dict)
