@@ -1,4 +1,4 @@
-"""What people manage while the relay runs: providers, users and tokens, and what follows from them.
+"""What people manage while the relay runs: providers, users and tokens, workflows and integrations; what follows.
 
 Built by `running` and `offline` over the spool's database. It joins the file with what was made by hand, and tells the
 dispatcher nothing: who builds it does.
@@ -7,16 +7,21 @@ dispatcher nothing: who builds it does.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from relay.app.checks import own_sender
 from relay.app.plan import Plan
+from relay.automation.integrations import provider_of
 from relay.compose.senders import LARGEST, MOST, House
 from relay.db.errors import SpoolError
 from relay.delivery.limits import calendars
 from relay.model import Counts, Identity, Provider, Registered, Usage
 from relay.spool.sqlite import SqliteSpool
 from relay.store.accounts import StoredAccounts
+from relay.store.integrations import StoredIntegrations
 from relay.store.registry import StoredRegistry
+from relay.store.sealing import unlock
+from relay.store.workflows import StoredWorkflows
 
 
 class WrongPlan(SpoolError):
@@ -24,31 +29,41 @@ class WrongPlan(SpoolError):
 
 
 class Managed:
-    """`registry`, `accounts`: the ports."""
+    """`registry`, `accounts`, `workflows`, `integrations`: the ports."""
 
-    def __init__(self, registry: StoredRegistry, accounts: StoredAccounts) -> None:
+    def __init__(
+        self,
+        registry: StoredRegistry,
+        accounts: StoredAccounts,
+        workflows: StoredWorkflows,
+        integrations: StoredIntegrations,
+    ) -> None:
         self.registry = registry
         self.accounts = accounts
+        self.workflows = workflows
+        self.integrations = integrations
 
     @classmethod
     async def open(cls, spool: SqliteSpool, plan: Plan, now: float) -> Managed:
         """Raises SpoolError: one sentence, the cause and the fix."""
-        registry = await StoredRegistry.open(
-            spool.database,
-            plan.providers,
-            plan.secrets,
-            now=now,
-            allow_private=plan.allow_private,
-            keep=plan.limits.keep,
+        database, allow_private = spool.database, plan.allow_private
+        vault = await unlock(database, plan.secrets)
+        return cls(
+            await StoredRegistry.open(
+                database, vault, plan.providers, now=now, allow_private=allow_private, keep=plan.limits.keep
+            ),
+            await StoredAccounts.open(database, plan.users),
+            await StoredWorkflows.open(database, plan.workflows),
+            await StoredIntegrations.open(database, vault, partial(provider_of, allow_private=allow_private)),
         )
-        return cls(registry, await StoredAccounts.open(spool.database, plan.users))
 
     def providers(self) -> Mapping[str, Provider]:
-        """By name, as the relay is to work with them now."""
-        return {one.provider.name: one.provider for one in self.registry.providers()}
+        """By name, as the relay is to work with them now; the servers of registrations, too."""
+        providers = {one.provider.name: one.provider for one in self.registry.providers()}
+        return {**providers, **self.integrations.providers()}
 
     def names(self) -> Mapping[int, str]:
-        """By id."""
+        """By id. Those of registrations never change."""
         return {one.id: one.provider.name for one in self.registry.providers()}
 
     def used(self, now: float) -> Sequence[Usage]:
@@ -58,6 +73,7 @@ class Managed:
     def check(self, plan: Plan) -> None:
         """Whether a plan fits what people made. Raises SpoolError: one sentence, the cause and the fix."""
         self.registry.check(plan.providers)
+        self.workflows.check(plan.workflows)
         for settings in plan.listeners:
             if settings.auth == "required" and not self.accounts.somebody_sends(plan.users):
                 raise WrongPlan(
@@ -67,8 +83,10 @@ class Managed:
 
     async def adopt(self, plan: Plan, now: float) -> None:
         """A reload. Raises SpoolError, and nothing changed."""
+        self.workflows.check(plan.workflows)
         await self.registry.adopt(plan.providers, now)
         self.accounts.adopt(plan.users)
+        self.workflows.adopt(plan.workflows)
 
     async def maintain(self, now: float) -> None:
         """Call every few seconds."""
@@ -77,6 +95,8 @@ class Managed:
     async def close(self) -> None:
         """Write what is kept in memory only."""
         await self.accounts.close()
+        await self.workflows.close()
+        await self.integrations.close()
         await self.registry.close()
 
     def house(self, plan: Plan) -> House:

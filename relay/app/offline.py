@@ -24,6 +24,7 @@ from relay.config.load import Loaded
 from relay.db.errors import SpoolError
 from relay.events import nobody
 from relay.store.registry import NameInBoth
+from relay.store.workflows import WorkflowInBoth
 
 
 @contextlib.asynccontextmanager
@@ -43,13 +44,15 @@ async def offline_api(loaded: Loaded) -> AsyncIterator[ASGIApp]:
 
 
 async def _opened(wanted: Plan) -> Core:
-    """Of two providers by one name that which was made by hand: this is where it can be removed."""
+    """Of two by one name that which was made by hand: this is where it can be removed."""
     rng = Random()  # nosec B311 - jitter and shares, no secret
     while True:
         try:
             return await Core.open(wanted, rng=rng, observe=nobody)
         except NameInBoth as error:
             wanted = replace(wanted, providers=tuple(one for one in wanted.providers if one.name != error.name))
+        except WorkflowInBoth as error:
+            wanted = replace(wanted, workflows=tuple(one for one in wanted.workflows if one.name != error.name))
 
 
 async def _readiness() -> Readiness:

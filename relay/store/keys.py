@@ -63,7 +63,7 @@ def parse(text: bytes, path: Path) -> tuple[bytes, ...]:
         if key:
             keys.append(key)
     if not keys:
-        raise SpoolError(f"{path} has no key in it; restore it, or remove it if no provider was ever made by hand")
+        raise SpoolError(f"{path} has no key in it; restore it, or remove it if no password was ever stored")
     return tuple(keys)
 
 

@@ -10,10 +10,8 @@ from dataclasses import replace
 from relay.model import ProviderSettings, Registered
 from relay.store.derive import provider_of
 from relay.store.provider_rows import FILE, Row
+from relay.store.sealing import PROVIDER
 from relay.store.vault import Vault
-
-PURPOSE = "provider"
-"""What the passwords are encrypted for."""
 
 _DAMAGED = "what is stored of it is damaged; set all of it again, or remove it"
 _LOCKED = "its password cannot be decrypted: it is damaged, or another provider's or key's; set the password again"
@@ -43,5 +41,5 @@ def _settings(row: Row, vault: Vault) -> tuple[ProviderSettings, str]:
         return ProviderSettings(name=f"damaged-{row.id}", host="", active=False), _DAMAGED
     if row.secret is None:
         return row.settings, ""
-    password = vault.unseal(PURPOSE, row.id, row.secret)
+    password = vault.unseal(PROVIDER, row.id, row.secret)
     return (row.settings, _LOCKED) if password is None else (replace(row.settings, password=password), "")

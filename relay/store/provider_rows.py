@@ -1,12 +1,12 @@
 """Providers as rows: what is read once at the start, and each change as a function over the writing connection.
 
-Used by `registry`. It knows neither keys nor clear passwords: what it is given as a secret is encrypted already.
+Used by `registry`. It knows neither keys nor passwords: those are put beside by `sealing`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -63,17 +63,14 @@ class Stored:
     """`ever`: some provider was made by hand once, even if none of them is left."""
 
     rows: tuple[Row, ...]
-    canary: str | None
     ever: bool
 
 
 def read(connection: apsw.Connection) -> Stored:
     """All that were not removed, by id."""
-    canary: list[Any] = connection.execute("SELECT CAST(secret AS BLOB) FROM canary").fetchall()
     ever = connection.execute("SELECT EXISTS (SELECT 1 FROM provider WHERE origin = ?)", (API,)).fetchall()
     return Stored(
         rows=tuple(_row(*values) for values in answer(connection, _ALL)),
-        canary=canary[0][0].decode("ascii", "replace") if canary else None,
         ever=bool(ever[0][0]),
     )
 
@@ -170,11 +167,9 @@ def chosen(connection: apsw.Connection, id: int, default: bool, now: float) -> N
     connection.execute("UPDATE provider SET updated_at = ? WHERE id = ?", (now, id))
 
 
-def lock_up(connection: apsw.Connection, id: int, secret: str | None, canary: Callable[[], str]) -> None:
-    """Keep the encrypted password, None: there is none. With the first comes the canary."""
-    connection.execute("UPDATE provider SET secret = ? WHERE id = ?", (secret, id))
-    if secret is not None and not connection.execute("SELECT 1 FROM canary").fetchall():
-        connection.execute("INSERT INTO canary (one, secret) VALUES (1, ?)", (canary(),))
+def lock_nothing(connection: apsw.Connection, id: int) -> None:
+    """It has no password."""
+    connection.execute("UPDATE provider SET secret = NULL WHERE id = ?", (id,))
 
 
 def remove(connection: apsw.Connection, id: int, name: str, now: float) -> None:
@@ -196,15 +191,3 @@ def keep_health(connection: apsw.Connection, known: Mapping[int, Health]) -> Non
         "UPDATE provider SET health = ? WHERE id = ?",
         [(msgspec.json.encode(health).decode(), id) for id, health in known.items()],
     )
-
-
-def reseal(connection: apsw.Connection, again: Callable[[str], str | None], canary: Callable[[], str]) -> int:
-    """Every secret through `again`, which gives None for what it leaves alone. How many were done."""
-    secrets: list[Any] = connection.execute(
-        "SELECT id, CAST(secret AS BLOB) FROM provider WHERE secret IS NOT NULL"
-    ).fetchall()
-    done = [(token, id) for id, secret in secrets if (token := again(secret.decode("ascii", "replace"))) is not None]
-    connection.executemany("UPDATE provider SET secret = ? WHERE id = ?", done)
-    if connection.execute("SELECT 1 FROM canary").fetchall():
-        connection.execute("UPDATE canary SET secret = ?", (canary(),))
-    return len(done)

@@ -6,15 +6,13 @@ provider and never tells the dispatcher: whoever changes something applies it.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import shlex
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import apsw
 
@@ -24,12 +22,12 @@ from relay.events import AttemptEnded, Event
 from relay.model import Counts, Health, Provider, ProviderSettings, Registered, Verdict
 from relay.ports import Clock, NameTaken, ReadOnly
 from relay.store import provider_rows as rows
-from relay.store import statistics
+from relay.store import sealing, statistics
 from relay.store.derive import provider_of, reached_alike, settings_of
-from relay.store.opening import PURPOSE, opened
+from relay.store.opening import opened
 from relay.store.statistics import DAY, Statistics
 from relay.store.vault import Vault
-from relay.store.writing import write
+from relay.store.writing import Turn, write
 
 T = TypeVar("T")
 
@@ -78,14 +76,14 @@ class StoredRegistry:
         # The name before the last one: what was on its way ends under it.
         self._former: dict[str, int] = {}
         self._written = {id: one.health for id, one in self._known.items()}
-        self._turn = asyncio.Lock()
+        self._turn = Turn()
 
     @classmethod
     async def open(
         cls,
         database: Database,
+        vault: Vault,
         of_file: Sequence[Provider],
-        key_file: Path,
         *,
         now: float,
         allow_private: bool,
@@ -99,7 +97,6 @@ class StoredRegistry:
             )
         except apsw.Error as error:
             raise SpoolError(database.damaged(error)) from error
-        vault = await asyncio.to_thread(Vault.open, key_file, stored.canary)
         registry = cls(
             database,
             vault,
@@ -141,7 +138,7 @@ class StoredRegistry:
 
     async def adopt(self, of_file: Sequence[Provider], now: float) -> None:
         """The file as it is now. Raises NameInBoth or what storage says, and nothing changed."""
-        await self._alone(self._adopt(of_file, now))
+        await self._turn.alone(self._adopt(of_file, now))
 
     async def _adopt(self, of_file: Sequence[Provider], now: float) -> None:
         self.check(of_file)
@@ -167,7 +164,7 @@ class StoredRegistry:
                 raise NameInBoth(provider.name)
 
     async def add(self, settings: ProviderSettings, *, default: bool, now: float) -> Registered:
-        return await self._alone(self._add(settings, default, now))
+        return await self._turn.alone(self._add(settings, default, now))
 
     async def _add(self, settings: ProviderSettings, default: bool, now: float) -> Registered:
         self._refuse_taken(settings.name, 0)
@@ -197,7 +194,7 @@ class StoredRegistry:
         """Of one of the file nothing but `default`. A password that is locked stays so until another, or no user name,
         is given: an empty one is what was seen of it.
         """
-        return await self._alone(self._change(id, settings, default, now))
+        return await self._turn.alone(self._change(id, settings, default, now))
 
     async def _change(self, id: int, settings: ProviderSettings, default: bool, now: float) -> Registered:
         old = self._wanted(id)
@@ -234,7 +231,7 @@ class StoredRegistry:
         )
 
     async def remove(self, id: int, now: float) -> None:
-        await self._alone(self._remove(id, now))
+        await self._turn.alone(self._remove(id, now))
 
     async def _remove(self, id: int, now: float) -> None:
         name = self._wanted(id).settings.name
@@ -250,17 +247,11 @@ class StoredRegistry:
     async def renamed(self, names: Mapping[str, str]) -> None:
         """Old names to new ones, by which mail goes from now on: what was still counted under the old ones is moved."""
         with contextlib.suppress(StorageFull, StorageFailed):  # it is little, and counts until the relay ends
-            await self._alone(self._write(partial(rows.rename_usage, names=names)))
+            await self._turn.alone(self._write(partial(rows.rename_usage, names=names)))
 
     async def rotate(self) -> int:
-        """Raises SpoolError about the key file; what was encrypted can be decrypted whenever it ends."""
-        return await self._alone(self._rotate())
-
-    async def _rotate(self) -> int:
-        await asyncio.to_thread(self._vault.begin)
-        count = await self._write(partial(rows.reseal, again=self._vault.reseal, canary=self._vault.canary))
-        await asyncio.to_thread(self._vault.finish)
-        return count
+        """Of all secrets, those of registrations too: `sealing.rotate`."""
+        return await self._turn.alone(sealing.rotate(self._database, self._vault))
 
     # What is learnt
 
@@ -288,11 +279,11 @@ class StoredRegistry:
 
     async def maintain(self, now: float) -> None:
         """Call every few seconds: writes what was learnt. What cannot be written now is tried again."""
-        await self._alone(self._keep(now, HEALTH_EVERY))
+        await self._turn.alone(self._keep(now, HEALTH_EVERY))
 
     async def close(self) -> None:
         """Writes what was learnt; the database is closed after this."""
-        await self._alone(self._keep(self._clock(), 0.0))
+        await self._turn.alone(self._keep(self._clock(), 0.0))
 
     async def _keep(self, now: float, every: float) -> None:
         before = self._counted.prune(now, self.keep)
@@ -314,21 +305,14 @@ class StoredRegistry:
 
     # Inside
 
-    async def _alone(self, job: Coroutine[Any, Any, T]) -> T:
-        """One at a time, and to its end: what is in memory and on disk agree even if nobody waits any more."""
-
-        async def in_turn() -> T:
-            async with self._turn:
-                return await job
-
-        return await asyncio.shield(in_turn())
-
     async def _write(self, task: Callable[[apsw.Connection], T]) -> T:
         return await write(self._database, task)
 
     def _lock_up(self, connection: apsw.Connection, id: int, settings: ProviderSettings) -> None:
-        secret = self._vault.seal(PURPOSE, id, settings.password) if settings.password else None
-        rows.lock_up(connection, id, secret, self._vault.canary)
+        if settings.password:
+            sealing.lock_up(connection, self._vault, sealing.PROVIDER, id, settings.password)
+        else:
+            rows.lock_nothing(connection, id)
 
     def _put(self, one: Registered) -> Registered:
         if one.default:

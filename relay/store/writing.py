@@ -6,7 +6,7 @@ Used by the parts of the store; changes are few, so each is a transaction's shar
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import apsw
@@ -23,6 +23,27 @@ async def write(database: Database, task: Callable[[apsw.Connection], T]) -> T:
     database.write(operation)
     result: T = await operation.done
     return result
+
+
+class Turn:
+    """Changes of one thing, one at a time."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+
+    async def alone(self, job: Coroutine[Any, Any, T]) -> T:
+        """To its end: what is in memory and on disk agree even if nobody waits any more."""
+
+        async def in_turn() -> T:
+            async with self._lock:
+                return await job
+
+        return await asyncio.shield(in_turn())
+
+    async def over(self) -> None:
+        """What was begun has ended. Before the database is closed."""
+        async with self._lock:
+            return
 
 
 class _Change(Operation):

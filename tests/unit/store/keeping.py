@@ -1,8 +1,9 @@
-"""A registry over a real file, with a clock that the test holds; nothing in it asserts."""
+"""What people manage over a real file, with a clock that the test holds; nothing in it asserts."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,43 @@ from relay.model import (
     Recipient,
     Registered,
     Reply,
+    Workflow,
 )
+from relay.store.integrations import StoredIntegrations
 from relay.store.registry import StoredRegistry
+from relay.store.sealing import unlock
+from relay.store.workflows import StoredWorkflows
 
 NOW = 1_795_000_000.0
 SECRET = "s3cret-canary-in-a-password"
 OF_FILE = Provider(name="filed", host="smtp.example.net", port=587, username="u", password="of-the-file")
 
+# As the seed types them.
+OPTIONS = {
+    "user": "AHDHSYEE7e73",
+    "password": SECRET,
+    "host": "email-smtp.us-east-1.amazonaws.com",
+    "port": "587",
+    "to": "platform-team@example.com",
+    "from": "notifier@example.com",
+}
+
 
 def settings(name: str = "made", **more: Any) -> ProviderSettings:
     given = {"host": "smtp.example.com", "username": "me@example.com", "password": SECRET} | more
     return ProviderSettings(name=name, **given)
+
+
+def server_of(id: int, options: Mapping[str, str]) -> Provider:
+    """A registration's."""
+    return Provider(
+        name=f"integration/{id}",
+        host=options["host"],
+        port=int(options["port"]),
+        username=options["user"],
+        password=options.get("password", ""),
+        reserved=True,
+    )
 
 
 def ended(provider: str, *codes: int, seconds: float = 0.5) -> AttemptEnded:
@@ -48,10 +75,12 @@ def _outcome(provider: str, recipient: Recipient, code: int) -> DeliveryOutcome:
 
 
 class Keeping:
-    """`path`, `key`: the files. `registry`: the one that is open now."""
+    """`path`, `key`: the files. `registry` and so on: those that are open now. `rules`: of the file, when it opens."""
 
     database: Database
     registry: StoredRegistry
+    workflows: StoredWorkflows
+    integrations: StoredIntegrations
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -59,12 +88,16 @@ class Keeping:
         self.key = folder / "secret.key"
         self.now = NOW
         self.is_open = False
+        self.rules: Sequence[Workflow] = ()
 
     async def open(self, *of_file: Provider, **more: Any) -> StoredRegistry:
         given: dict[str, Any] = {"allow_private": False, "clock": lambda: self.now} | more
         self.start()
         try:
-            self.registry = await StoredRegistry.open(self.database, of_file, self.key, now=self.now, **given)
+            vault = await unlock(self.database, self.key)
+            self.registry = await StoredRegistry.open(self.database, vault, of_file, now=self.now, **given)
+            self.workflows = await StoredWorkflows.open(self.database, self.rules)
+            self.integrations = await StoredIntegrations.open(self.database, vault, server_of)
         except BaseException:
             await self.close()
             raise

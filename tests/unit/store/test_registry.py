@@ -13,6 +13,7 @@ from relay.db.errors import SpoolError
 from relay.model import Health, Limits, Provider, Reservation, Settlement, Spent, State, Tls
 from relay.ports import NameTaken, ReadOnly, Registry
 from relay.store.registry import NameInBoth, StoredRegistry
+from relay.store.sealing import unlock
 from tests.contract.spools import START, Hands, finished
 from tests.unit.store.keeping import NOW, OF_FILE, SECRET, Keeping, ended, settings
 
@@ -270,7 +271,8 @@ async def spend(hands: Hands, provider: str, *, settled: bool) -> None:
 
 async def over(hands: Hands, folder: Path) -> StoredRegistry:
     database = hands.spool.database  # type: ignore[attr-defined]
-    return await StoredRegistry.open(database, [], folder / "secret.key", now=START, allow_private=False)
+    vault = await unlock(database, folder / "secret.key")
+    return await StoredRegistry.open(database, vault, [], now=START, allow_private=False)
 
 
 async def test_a_removed_name_is_free_and_nothing_counts_against_it(hands: Hands, tmp_path: Path) -> None:

@@ -11,11 +11,10 @@ import pytest
 from cryptography.fernet import Fernet
 
 from relay.db.errors import SpoolError
-from relay.store import keys
-from relay.store import provider_rows as rows
+from relay.store import keys, sealing
 from relay.store.vault import Vault
 from relay.store.writing import write
-from tests.unit.store.keeping import NOW, SECRET, Keeping, settings
+from tests.unit.store.keeping import NOW, OPTIONS, SECRET, Keeping, settings
 
 
 @pytest.fixture
@@ -98,15 +97,15 @@ async def test_H12_a_kill_at_any_moment_of_a_rotation_leaves_everything_readable
     await kept.open()
     for name in ("one", "two"):
         await kept.registry.add(settings(name, password=f"{SECRET} {name}"), default=False, now=NOW)
+    await kept.integrations.register("smtp", OPTIONS, NOW)
     await kept.close()
 
     database = kept.start()
-    stored = await database.work.ask(rows.read)
-    vault = Vault.open(kept.key, stored.canary)
+    vault = await sealing.unlock(database, kept.key)
     moments = [kept.at_this_moment("before")]
     vault.begin()
     moments.append(kept.at_this_moment("begun"))
-    assert await write(database, partial(rows.reseal, again=vault.reseal, canary=vault.canary)) == 2
+    assert await write(database, partial(sealing.reseal, vault=vault)) == 3
     moments.append(kept.at_this_moment("stored"))
     vault.finish()
     moments.append(kept.at_this_moment("finished"))
@@ -116,7 +115,8 @@ async def test_H12_a_kill_at_any_moment_of_a_rotation_leaves_everything_readable
             await moment.open()
             passwords = [one.settings.password for one in moment.registry.providers()]
             assert passwords == [f"{SECRET} one", f"{SECRET} two"], moment.folder
-            assert await moment.registry.rotate() == 2
+            assert [one.options for one in moment.integrations.registrations()] == [OPTIONS], moment.folder
+            assert await moment.registry.rotate() == 3
             await moment.close()
         assert len(keys.read(moment.key) or ()) == 1
 
