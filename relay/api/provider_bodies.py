@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from relay.api.provider_answers import SHOWN_PASSWORDS
 from relay.config.listen import is_host
 from relay.config.types import limit as not_zero
-from relay.config.types import plain_text
+from relay.config.types import plain_text, provider_name
 from relay.model import Reply
 from relay.smtp.address import parse_path
 
@@ -74,11 +74,17 @@ def _unset(schema: dict[str, Any]) -> None:
     schema.pop("default", None)
 
 
-def _left_out(description: str = "") -> Any:
-    return Field("", description=description or None, json_schema_extra=_unset)
+def _left_out(description: str = "", *, also: str = "") -> Any:
+    """`also`: what it may be called instead. Both at once: the second is an unknown field."""
+    return Field("", description=description or None, json_schema_extra=_unset, validation_alias=_also(also))
 
 
-Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_line)]
+def _also(name: str) -> AliasChoices | None:
+    """The names that people know from other mail settings. They are in no description, which has one name for each."""
+    return AliasChoices(f"smtp_{name}", name) if name else None
+
+
+Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_line), AfterValidator(provider_name)]
 Text = Annotated[str, Field(max_length=200), AfterValidator(_line)]
 Login = Annotated[str, Field(max_length=320), AfterValidator(_clean)]
 Password = Annotated[str, Field(max_length=1000), AfterValidator(_clean)]
@@ -121,11 +127,11 @@ class Credentials(_Body):
         }
     )
 
-    smtp_host: Host = _left_out("a name or an address, neither resolved nor reached now")
-    smtp_port: Port = _left_out("587 unless given")
-    smtp_username: Login | None = _left_out()
-    smtp_password: Password = _left_out("kept when left out, cleared when empty; never shown")
-    smtp_use_tls: bool = _left_out("true unless given")
+    smtp_host: Host = _left_out("a name or an address, neither resolved nor reached now", also="host")
+    smtp_port: Port = _left_out("587 unless given", also="port")
+    smtp_username: Login | None = _left_out(also="username")
+    smtp_password: Password = _left_out("kept when left out, cleared when empty; never shown", also="password")
+    smtp_use_tls: bool = _left_out("true unless given", also="use_tls")
     smtp_use_ssl: bool = _left_out("false unless given")
 
 
@@ -172,8 +178,8 @@ class NewProvider(ChangedProvider):
     )
 
     name: Name
-    smtp_host: Host
-    smtp_password: NewPassword = _left_out("none unless given; never shown")
+    smtp_host: Host = Field(validation_alias=_also("host"))
+    smtp_password: NewPassword = _left_out("none unless given; never shown", also="password")
 
 
 class TestMail(_Body):

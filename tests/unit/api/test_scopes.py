@@ -26,6 +26,8 @@ WANTED = {
     "POST /v1/queue/actions": QUEUE,
     "GET /v1/queue/stats": QUEUE,
     "GET /v1/explain": QUEUE,
+    "GET /v1/presets": PROVIDERS,
+    "GET /v1/presets/{name}": PROVIDERS,
     "GET /v1/users": ADMIN,
     "POST /v1/users": ADMIN,
     "DELETE /v1/users/{name:path}": ADMIN,
@@ -33,6 +35,16 @@ WANTED = {
     "POST /v1/tokens": ADMIN,
     "DELETE /v1/tokens/{which:path}": ADMIN,
     "POST /v1/key/rotate": ADMIN,
+    "POST /v1/workflow-runs": SEND,
+    "GET /v1/integrations/{integration}/schema/{kind}": PROVIDERS,
+    "GET /v1/integrations/registrations": PROVIDERS,
+    "POST /v1/integrations/registrations": PROVIDERS,
+    "GET /v1/integrations/registrations/{id:int}": PROVIDERS,
+    "DELETE /v1/integrations/registrations/{id:int}": PROVIDERS,
+    "GET /v1/integrations/attachments": PROVIDERS,
+    "POST /v1/integrations/attachments": PROVIDERS,
+    "GET /v1/integrations/attachments/{id:int}": PROVIDERS,
+    "DELETE /v1/integrations/attachments/{id:int}": PROVIDERS,
 }
 DESCRIPTION = {"/openapi.json", "/docs", "/docs/start.js", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"}
 APP = create_app(parts())
