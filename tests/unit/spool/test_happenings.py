@@ -15,6 +15,7 @@ from tests.contract.spools import Hands
 from tests.contract.test_spool_happenings import happened, happening, seen
 from tests.contract.test_spool_keys import claim
 from tests.unit.db.disks import Disk
+from tests.unit.spool.test_damage import damage
 
 
 def database(hands: Hands) -> Any:
@@ -62,23 +63,19 @@ DAMAGE = {
 @pytest.mark.parametrize("what", DAMAGE)
 async def test_G6_a_damaged_row_hides_no_other(hands: Hands, what: str) -> None:
     one, broken, other = [await happened(hands, f"n{n}") for n in range(3)]
-    database(hands)._connection.execute(
-        f"UPDATE event SET {DAMAGE[what]} WHERE id = ?", (ids.decode(MessageId(broken.id)),)
-    )
+    await damage(hands, f"UPDATE event SET {DAMAGE[what]} WHERE id = ?", ids.decode(MessageId(broken.id)))
     found = await seen(hands)
     assert (found[0], found[2]) == (other, one)
     assert (found[1].id, found[1].kind, found[1].outcome) == (broken.id, "damaged", "{}")
     assert await hands.spool.happening(broken.id) == found[1]
     assert await seen(hands, after=found[1].id) == [one]
-    await hands.reopen()
     await happened(hands)
 
 
 async def test_G6_a_number_that_a_flipped_bit_made_no_id_keeps_nobody_from_turning_pages(hands: Hands) -> None:
     one, broken = [await happened(hands) for _ in range(2)]
-    database(hands)._connection.execute(
-        "UPDATE event SET id = id - 9223372036854775807 - 1 WHERE id = ?", (ids.decode(MessageId(broken.id)),)
-    )
+    moved = "UPDATE event SET id = id - 9223372036854775807 - 1 WHERE id = ?"
+    await damage(hands, moved, ids.decode(MessageId(broken.id)))
     assert await seen(hands) == [one]
     assert await seen(hands, after=one.id) == []
 
