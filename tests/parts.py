@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from relay.api.parts import ApiParts, Readiness
+from relay.automation.firing import Automation
 from relay.compose.senders import House
 from relay.events import nobody
 from relay.model import Identity
 from relay.posting import Post
 from relay.testing.fakes import FakeIntake
+from tests.automation import FakeHappenings, FakeRenderer, FakeWorkflows
 from tests.desk import NOW, FakeDesk, FakeExplain
 from tests.registry import FakeAccounts, FakeChecks, FakeRegistry
 
@@ -50,11 +52,19 @@ def parts(**given: Any) -> ApiParts:
     }
     wanted = defaults | given
     registry = wanted["registry"]
+    intake = wanted.pop("intake", None) or FakeIntake()
     post = Post(
-        intake=wanted.pop("intake", None) or FakeIntake(),
+        intake=intake,
         house=wanted["house"],
         capturing=lambda: registry.empty(),
         observe=wanted["observe"],
         clock=wanted["clock"],
     )
-    return ApiParts(**({"post": post} | wanted))
+    workflows = wanted.get("workflows") or FakeWorkflows()
+    made = {
+        "post": post,
+        "workflows": workflows,
+        "happenings": FakeHappenings(intake),
+        "automation": Automation(workflows, wanted.pop("renderer", None) or FakeRenderer(), post),
+    }
+    return ApiParts(**(made | wanted))

@@ -17,6 +17,7 @@ from relay.model import ProviderSettings, Submission
 from relay.smtp.data import unstuff
 from relay.testing.fakes import FakeIntake
 from tests.asgi import Client
+from tests.automation import FakeRenderer, FakeWorkflows
 from tests.desk import NOW
 from tests.parts import HOUSE, parts
 from tests.registry import FakeRegistry
@@ -35,6 +36,8 @@ class Relay:
     now: float = NOW
     intake: FakeIntake = field(default_factory=FakeIntake)
     events: list[Event] = field(default_factory=list)
+    workflows: FakeWorkflows = field(default_factory=FakeWorkflows)
+    renderer: FakeRenderer = field(default_factory=FakeRenderer)
     house: House = HOUSE
     who: Caller = LOOPBACK
 
@@ -45,13 +48,16 @@ class Relay:
             observe=self.events.append,
             clock=lambda: self.now,
             house=lambda: self.house,
+            workflows=self.workflows,
+            renderer=self.renderer,
         )
         self.app = create_app(made)
 
     def fresh(self) -> Relay:
         """As if just made, which takes longer."""
-        vars(self.intake).clear()
-        vars(self.intake).update(vars(FakeIntake()))
+        for own in (self.intake, self.workflows, self.renderer):
+            vars(own).clear()
+            vars(own).update(vars(type(own)()))
         self.events.clear()
         self.house, self.now, self.who = HOUSE, NOW, LOOPBACK
         return self
