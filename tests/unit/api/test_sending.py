@@ -48,7 +48,7 @@ async def test_a_mail_is_in_the_spool_and_its_id_is_the_answer(relay):
     assert message.source == Source(kind="http", client="127.0.0.1", user="loopback")
     assert message.size == len(message.prefix) + relay.only.body.size
     assert (message.received_at, message.expires_at) == (NOW, NOW + 5 * DAY)
-    assert (message.labels, relay.only.due_at, relay.only.claim) == (None, 0.0, None)
+    assert (message.labels, relay.only.due_at, relay.intake.claims) == (None, 0.0, {})
     assert parsed(relay.only)["To"] == "Bob <bob@example.org>, carol@example.org"
 
 
@@ -326,7 +326,7 @@ async def test_a_spool_that_takes_nothing_is_503_with_cause_and_fix(relay, reply
 
     def admits(size: int) -> Reply | None:
         sizes.append(size)
-        return reply if early or len(sizes) > 2 else None
+        return reply if early or len(sizes) > 1 else None
 
     relay.intake.admits = admits
     relay.intake.refusal = reply
