@@ -98,6 +98,37 @@ async def test_other_types_are_not_in_this_version(ask):
     assert (await refused(ask, "provider_type", "ses"))["msg"] == "not in this version: it must be smtp"
 
 
+SEED_A = {"host": "smtp.example.com", "port": 465, "username": "u", "password": "p", "use_tls": True}
+
+
+async def test_seed_as_words_are_taken_for_seed_ds(ask, registry):
+    answer = await ask("POST", HERE, {"name": "a", **SEED_A})
+    assert answer.status == 201, answer.body
+    assert set(SEED_A).isdisjoint(answer.json)
+    [made] = registry.known.values()
+    settings = made.settings
+    assert (settings.host, settings.port, settings.username) == ("smtp.example.com", 465, "u")
+    assert (settings.password, settings.use_tls, settings.use_ssl) == ("p", True, False)
+    answer = await ask("PATCH", f"{HERE}{made.id}/", {"use_tls": False, "port": 25})
+    [made] = registry.known.values()
+    assert (answer.status, made.settings.use_tls, made.settings.port) == (200, False, 25)
+
+
+@pytest.mark.parametrize("field", SEED_A)
+async def test_two_words_for_one_thing_are_refused(ask, registry, field):
+    answer = await ask("POST", HERE, {"name": "a", **SEED_A, f"smtp_{field}": SEED_A[field]})
+    assert (answer.status, registry.known) == (422, {})
+    assert answer.json["errors"][0]["loc"] == ["body", field]
+
+
+async def test_names_of_integrations_servers_are_refused(ask, registry):
+    for method, path, body in (("POST", "", GOOD | {"name": "integration/1"}), ("PUT", "1", {"name": "integration/x"})):
+        answer = await ask(method, HERE + path, body)
+        assert (answer.status, registry.known) == (422, {})
+        [error] = answer.json["errors"]
+        assert (error["loc"], "choose another" in error["msg"]) == (["body", "name"], True)
+
+
 @pytest.mark.parametrize("missing", ["name", "smtp_host"])
 async def test_what_must_be_given(ask, missing):
     answer = await ask("POST", HERE, {key: value for key, value in GOOD.items() if key != missing})

@@ -26,6 +26,23 @@ FULL: dict[str, Any] = {
         {"match": {"header": {"X-App": "crm"}}, "providers": "p", "rewrite": {"envelope_from": "b@relay.example"}}
     ],
     "http": {"listen": "[::1]:8025"},
+    "workflows": [
+        {
+            "trigger": {"type": "event", "event": "user.created"},
+            "if": "user.active",
+            "actions": [
+                {
+                    "service": "smtp.send_email",
+                    "data": {
+                        "to": "{{ user.email }}",
+                        "subject": "Welcome",
+                        "html": "<p>{{ user.name }}</p>",
+                        "attachments": [{"filename": "a.txt", "content": "{{ terms }}"}],
+                    },
+                }
+            ],
+        }
+    ],
 }
 
 
@@ -46,6 +63,7 @@ def test_a_plan_has_all_that_the_rooms_are_told() -> None:
     assert [(provider.host, provider.password) for provider in made.providers] == [("smtp.gmail.com", "canary-7352")]
     assert (str(made.http), made.control.name, made.log.format) == ("[::1]:8025", "relay.sock", "auto")
     assert planned({"http": None}).http is None
+    assert [(one.name, one.event, one.origin) for one in made.workflows] == [("user.created", "user.created", "file")]
 
 
 @pytest.mark.parametrize("given", [{}, FULL], ids=["defaults", "full"])
@@ -56,7 +74,8 @@ def test_a_plan_arrives_in_another_process_as_it_was(given: dict[str, Any]) -> N
 
 def test_a_plan_is_read_without_what_the_configuration_is_read_with() -> None:
     program = (
-        "import pickle, sys; pickle.load(sys.stdin.buffer); print(sorted({'pydantic', 'yaml'} & set(sys.modules)))"
+        "import pickle, sys; pickle.load(sys.stdin.buffer); print(sorted({'pydantic', 'yaml', 'jinja2'} & "
+        "set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], input=pickle.dumps(planned(FULL)), capture_output=True, check=True

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from relay import model
-from relay.config import build
+from relay.config import build, rules
 from relay.config.schema import Config
 
 
@@ -23,6 +23,12 @@ def provider(**given: Any) -> model.Provider:
         ({"host": "h", "tls": "implicit"}, 465, "implicit"),
         ({"host": "h", "port": 25}, 25, "starttls"),
         ({"host": "h", "port": 25, "tls": "opportunistic"}, 25, "opportunistic"),
+        ({"host": "h", "use_tls": True}, 587, "starttls"),
+        ({"host": "h", "port": 465, "use_tls": True}, 465, "implicit"),
+        ({"host": "h", "port": 25, "use_tls": False}, 25, "none"),
+        ({"host": "h", "use_tls": "false"}, 587, "none"),
+        ({"preset": "mailpit", "use_tls": True}, 1025, "starttls"),
+        ({"preset": "gmail", "use_tls": False}, 587, "none"),
         ({"preset": "gmail"}, 587, "starttls"),
         ({"preset": "gmail", "port": 465}, 465, "implicit"),
         ({"preset": "gmail", "tls": "implicit"}, 465, "implicit"),
@@ -42,6 +48,41 @@ def test_a_preset_fills_in_and_every_field_overrides_it() -> None:
     mine = provider(preset="gmail", host="h.example", limits={"per_day": None, "connections": 9})
     assert (mine.host, mine.limits.per_day, mine.limits.connections) == ("h.example", None, 9)
     assert mine.limits.recipients == 100
+
+
+SETTINGS_A = [("smtp.gmail.com", 587), ("smtp.gmail.com", 465), ("smtp.office365.com", 587), ("mail.example.com", 25)]
+
+
+@pytest.mark.parametrize(("host", "port"), SETTINGS_A)
+def test_settings_as_seed_a_has_them(host: str, port: int) -> None:
+    """The five of its two tables, and no name."""
+    given = {"host": host, "port": str(port), "username": "u@example.com", "password": "x", "use_tls": "true"}
+    config = Config.model_validate({"providers": [given]})
+    assert list(rules.check(config)) == []
+    [built] = build.providers(config)
+    assert (built.name, built.host, built.port, built.username, built.password) == (
+        host,
+        host,
+        port,
+        "u@example.com",
+        "x",
+    )
+    assert built.tls == ("implicit" if port == 465 else "starttls")
+
+
+def test_a_provider_without_a_name_has_its_hosts_or_its_presets() -> None:
+    config = Config.model_validate(
+        {
+            "providers": [{"host": "mail.example.com"}, {"preset": "gmail"}, {"preset": "gmail", "host": "h"}],
+            "routes": [{"providers": ["mail.example.com", "gmail", "h"]}],
+        }
+    )
+    assert [one.name for one in build.providers(config)] == ["mail.example.com", "gmail", "h"]
+    assert list(rules.check(config)) == []
+    long = Config.model_validate({"providers": [{"host": "x" * 60 + "." + "y" * 60}]})
+    assert list(rules.check(long)) == [
+        (("providers", 0, "host"), "name is missing, and this host is too long to be one"),
+    ]
 
 
 def test_habits_come_with_the_preset() -> None:

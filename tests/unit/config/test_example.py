@@ -34,6 +34,8 @@ def test_what_is_commented_out_works_when_it_is_not(tmp_path: Path) -> None:
     assert config.providers[0].limits.per_day == 500
     assert config.routes[0].rewrite is not None
     assert config.identities["invoices"].name == "Billing"
+    assert config.workflows[0].event == "user.created"
+    assert config.workflows[0].actions[0].data.to == ("{{ user.email }}",)
 
 
 def test_every_setting_is_explained_and_shown() -> None:
