@@ -16,6 +16,8 @@ from relay.api.parts import ApiParts, Readiness
 from relay.app.checks import ProviderChecks
 from relay.app.managed import Managed
 from relay.app.plan import Plan
+from relay.automation.firing import Automation
+from relay.automation.renderer import Renderer
 from relay.db.errors import StorageFailed, StorageFull
 from relay.delivery.dispatcher import Dispatcher
 from relay.events import Event, Observer
@@ -50,6 +52,8 @@ class Core:
             observe=observe,
             clock=time.time,
         )
+        self.renderer = Renderer()
+        self.automation = Automation(managed.workflows, self.renderer, self.post)
         self._retrying: set[asyncio.Task[None]] = set()
         self.transport = SmtpTransport(plan.hostname)
         self.checks = ProviderChecks(
@@ -155,6 +159,10 @@ class Core:
             statuses=lambda: self.dispatcher.statuses(time.time()),
             source=str(self.plan.source or "the configuration file"),
             allow_private=self.plan.allow_private,
+            workflows=self.managed.workflows,
+            integrations=self.managed.integrations,
+            happenings=self.spool,
+            automation=self.automation,
         )
 
     def observe(self, event: Event) -> None:
@@ -164,6 +172,7 @@ class Core:
 
     async def close(self) -> None:
         """What waits is written; nothing is sent any more."""
+        await self.renderer.close()
         await self.transport.close()
         if self._retrying:
             await asyncio.wait(self._retrying)
