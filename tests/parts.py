@@ -13,6 +13,7 @@ from relay.posting import Post
 from relay.testing.fakes import FakeIntake
 from tests.automation import FakeHappenings, FakeRenderer, FakeWorkflows
 from tests.desk import NOW, FakeDesk, FakeExplain
+from tests.integrations import FakeIntegrations
 from tests.registry import FakeAccounts, FakeChecks, FakeRegistry
 
 HOUSE = House(
@@ -49,6 +50,7 @@ def parts(**given: Any) -> ApiParts:
         "providers": lambda: ("primary", "backup"),
         "clock": lambda: NOW,
         "version": "0.1.0",
+        "integrations": FakeIntegrations(),
     }
     wanted = defaults | given
     registry = wanted["registry"]

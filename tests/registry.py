@@ -158,7 +158,7 @@ class FakeAccounts:
 class FakeChecks:
     """`found`, `tested`, `trouble`: what it answers. `asked`: (provider, recipient), "" for a check.
 
-    `verified`: providers; `gate`: what `verify` waits for.
+    `verified`: providers; `arrivals`: the same as they come; `gate`: what `verify` waits for.
     """
 
     def __init__(self) -> None:
@@ -168,6 +168,7 @@ class FakeChecks:
         self.hurried: list[str] = []
         self.trouble: Trouble | None = None
         self.verified: list[Provider] = []
+        self.arrivals: asyncio.Queue[Provider] = asyncio.Queue()
         self.gate: asyncio.Event | None = None
 
     async def check(self, provider: Registered) -> Health:
@@ -180,6 +181,7 @@ class FakeChecks:
 
     async def verify(self, provider: Provider) -> Trouble | None:
         self.verified.append(provider)
+        self.arrivals.put_nowait(provider)
         if self.gate is not None:
             await self.gate.wait()
         return self.trouble

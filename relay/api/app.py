@@ -17,6 +17,7 @@ from relay.api import (
     events,
     explain,
     health,
+    integrations,
     key,
     messages,
     presets,
@@ -28,6 +29,7 @@ from relay.api import (
     token,
     tokens,
     users,
+    workflow_runs,
     workflows,
 )
 from relay.api.openapi import describe
@@ -53,6 +55,7 @@ def create_app(parts: ApiParts) -> FastAPI:
         send_email,
         events,
         services,
+        workflow_runs,
         health,
         messages,
         queue,
@@ -60,6 +63,7 @@ def create_app(parts: ApiParts) -> FastAPI:
         providers,
         presets,
         workflows,
+        integrations,
         token,
         users,
         tokens,

@@ -97,9 +97,20 @@ class Submitted(Struct, frozen=True):
 Work = Callable[[M, Submitted], Awaitable[Taken]]
 """What is to be done with a body."""
 
+Parse = Callable[[type[M], bytearray], M]
+"""What makes a model of a body, as `parsed` does."""
+
 
 async def submitted(
-    request: Request, parts: ApiParts, sending: Sending, model: type[M], most: int, work: Work[M], *, wrong_type: str
+    request: Request,
+    parts: ApiParts,
+    sending: Sending,
+    model: type[M],
+    most: int,
+    work: Work[M],
+    *,
+    wrong_type: str,
+    parse: Parse[M] = parsed,
 ) -> Response:
     """The whole course of a request with a JSON body of up to `most` bytes. A request that was done is not judged
     again: its answer is repeated. Raises Refusal, RequestValidationError.
@@ -115,7 +126,7 @@ async def submitted(
         claim = await sending.uses.find(use)
         if claim is not None:
             return answer(Taken(answer=replay(claim, digest.text()), replayed=True))
-        given = parsed(model, body)
+        given = parse(model, body)
         del body
         return answer(await work(given, Submitted(who, use, digest.text() if use.key else "")))
     finally:

@@ -97,7 +97,7 @@ class IntegrationOperations:
         allow = self.parts.allow_private
         found = await asyncio.to_thread(integrations.problems, kind, options, allow_private=allow)
         errors = [((*_OPTIONS, *problem.place), problem.text) for problem in found]
-        if options.get(integrations.SECRET) in SHOWN_PASSWORDS:
+        if options.get(integrations.SECRET) in tuple(SHOWN_PASSWORDS):  # it may be of any type
             what = "is what is shown instead of a password: give the password itself"
             errors.append(((*_OPTIONS, integrations.SECRET), what))
         if errors:
