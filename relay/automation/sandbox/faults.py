@@ -1,0 +1,148 @@
+"""Why a template came to nothing, in words for who wrote it: what is missing, and what may have been meant.
+
+Called by `rendering` with what was raised. It shows names, never a value of the event, which may be secret; so of
+Python's own messages only those that name nothing but types.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any
+
+from jinja2.exceptions import FilterArgumentError, SecurityError, TemplateRuntimeError, TemplateSyntaxError
+from jinja2.utils import missing
+
+from relay.automation.sandbox.environment import Absent, Refused, named
+from relay.automation.sandbox.limits import MEMORY
+from relay.config.words import did_you_mean
+
+_MOST = 10_000
+"""Things of the event that are looked at to tell where a mapping stands in it."""
+
+_CANDIDATES = 200
+
+_KINDS = {
+    "str": "text",
+    "Markup": "text",
+    "int": "a number",
+    "float": "a number",
+    "bool": "true or false",
+    "NoneType": "null",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "a mapping",
+    "function": "a function",
+    "builtin_function_or_method": "a function that is not called",
+    "method": "a function that is not called",
+}
+
+_TYPE_ERRORS = (
+    (r"can only concatenate (str) \(not \"(\w+)\"\) to \w+", "{0} + {1} is not possible: join texts with ~"),
+    (r"can only concatenate (list) \(not \"(\w+)\"\) to \w+", "{0} + {1} is not possible"),
+    (r"unsupported operand type\(s\) for (\S+)(?: or pow\(\))?: '(\w+)' and '(\w+)'", "{1} {0} {2} is not possible"),
+    (r"'([<>]=?)' not supported between instances of '(\w+)' and '(\w+)'", "{1} cannot be compared with {2} ({0})"),
+    (r"'(\w+)' object is not callable", "{0} is called like a function"),
+    (r"'(\w+)' object is not iterable", "{0} is used like a list"),
+)
+
+_SENTENCES: tuple[tuple[type[Exception], str], ...] = (
+    (MemoryError, f"needed more than {MEMORY >> 20} MiB of memory"),
+    (RecursionError, "calls itself without end, or is nested too deeply"),
+    (SecurityError, "uses something that templates cannot use"),
+    (ZeroDivisionError, "divides by zero"),
+    (OverflowError, "a number becomes too large"),
+    (UnicodeError, "makes text that no mail can carry: half a character (a lone surrogate)"),
+    (TemplateSyntaxError, "cannot be compiled"),
+    (SyntaxError, "is nested too deeply"),
+    (FilterArgumentError, "a filter does not take what it is given"),
+    (TemplateRuntimeError, "a filter or test does not exist or cannot be used so"),
+    (LookupError, "something is looked up that is not there"),
+    (AttributeError, "a value lacks what is done with it"),
+    (ValueError, "a value does not have the form that is needed for what is done with it"),
+    (TypeError, "a value is not of the kind that is needed for what is done with it"),
+)
+
+
+def sentence(error: Exception, data: Mapping[str, Any]) -> str:
+    """Cause and, where it can be told, what to do."""
+    if isinstance(error, Absent):
+        return _absent(error, data)
+    if isinstance(error, Refused):
+        return error.message or "is refused"
+    if isinstance(error, TypeError) and (told := _of_types(str(error))):
+        return told
+    return next((words for kind, words in _SENTENCES if isinstance(error, kind)), "cannot be rendered")
+
+
+def line(error: Exception) -> int:
+    """Of the template, from 1, where it happened; 0 when it cannot be told."""
+    found, step = 0, error.__traceback__
+    while step is not None:
+        template = step.tb_frame.f_globals.get("__jinja_template__")
+        if template is not None:
+            found = template.get_corresponding_lineno(step.tb_lineno)
+        step = step.tb_next
+    return found
+
+
+def _absent(error: Absent, data: Mapping[str, Any]) -> str:
+    if error.hint:
+        return error.hint[:1].lower() + error.hint[1:].rstrip(".")
+    owner = data if error.owner is missing else error.owner
+    if not isinstance(owner, dict | list):
+        return _lacking(owner, error.name)
+    near = _near(error.name, owner if isinstance(owner, dict) else ())
+    path = () if owner is data else _path(owner, data)
+    if path is None:  # the template made it
+        kind = "list" if isinstance(owner, list) else "mapping"
+        return f"{named(error.name)} is missing from the {kind} in which it is looked up{near}"
+    return f"{_dotted((*path, error.name))} is missing from the event's data{near}"
+
+
+def _lacking(owner: object, name: object) -> str:
+    if owner is None:
+        return f"{named(name)} is missing: it is looked up in null"
+    kind = _KINDS.get(type(owner).__name__, "this")
+    return f"{kind} has no {named(name)}" + _near(name, (word for word in dir(owner) if word[0] != "_"))
+
+
+def _near(name: object, known: Iterable[object]) -> str:
+    """Only among a few short ones: a comparison takes time, and the time is counted."""
+    words = [word for word in islice(known, _CANDIDATES) if isinstance(word, str) and len(word) <= 80]
+    return did_you_mean(name, words) if isinstance(name, str) and len(name) <= 80 else ""
+
+
+def _path(wanted: object, data: Mapping[str, Any]) -> tuple[object, ...] | None:
+    """Where a mapping or list stands in the event, by its identity."""
+    waiting: deque[tuple[tuple[object, ...], Any]] = deque([((), data)])
+    for _ in range(_MOST):
+        if not waiting:
+            return None
+        path, holder = waiting.popleft()
+        if holder is wanted:
+            return path
+        parts = holder.items() if isinstance(holder, dict) else enumerate(holder)
+        waiting.extend(((*path, key), part) for key, part in islice(parts, _MOST) if isinstance(part, dict | list))
+    return None
+
+
+def _dotted(path: tuple[object, ...]) -> str:
+    """`user.orders[0].name`, and `user['first-name']` where a dot would not do."""
+    text = ""
+    for part in path:
+        if isinstance(part, str) and part.isidentifier():
+            text += f".{named(part)}" if text else named(part)
+        else:
+            text += f"['{named(part)}']" if isinstance(part, str) else f"[{named(part)}]"
+    return text
+
+
+def _of_types(message: str) -> str:
+    for pattern, words in _TYPE_ERRORS:
+        if found := re.fullmatch(pattern, message):
+            told = words.format(*(_KINDS.get(word, word) for word in found.groups()))
+            return told[:1].lower() + told[1:]
+    return ""
