@@ -82,7 +82,10 @@ def _provider_names(config: Config) -> Iterator[Finding]:
     for index, provider in enumerate(config.providers):
         others = names[:index] + [other.name for other in config.providers[index:] if other.name]
         if not provider.name and provider.called in others:
-            yield ("providers", index), "name is missing: its host (or preset) would be it, but another provider is called so"
+            yield (
+                ("providers", index),
+                "name is missing: its host (or preset) would be it, but another provider is called so",
+            )
         elif len(provider.called) > LONGEST_NAME:
             yield ("providers", index, "host"), "name is missing, and this host is too long to be one"
 

@@ -12,7 +12,6 @@ from msgspec import Struct
 
 from relay.model.mail import Message, Recipient, Rewrite
 
-
 INTEGRATIONS = "integration/"
 """How the names of reserved providers begin; nobody else's may."""
 
