@@ -13,25 +13,34 @@ import shutil
 import socket
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import pytest
 
 T = TypeVar("T")
 
 PACKAGES = {
+    "cron": "cron",
     "curl": "curl",
+    "mail": "bsd-mailx",
     "master": "postfix",
     "msmtp": "msmtp",
     "node": "nodejs",
+    "npm": "npm",
+    "php": "php-cli",
+    "phpmailer": "libphp-phpmailer",
     "prlimit": "util-linux",
+    "prometheus-alertmanager": "prometheus-alertmanager",
     "promtool": "prometheus",
     "saslpasswd2": "sasl2-bin",
+    "sendmail": "postfix",
     "setpriv": "util-linux",
+    "smartd": "smartmontools",
     "smtp-sink": "postfix",
     "smtp-source": "postfix",
     "strace": "strace",
     "swaks": "swaks",
+    "unshare": "util-linux",
 }
 """Program to the Debian package that brings it; tests/packages.txt names them for `make test`."""
 
@@ -40,22 +49,25 @@ SEARCH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbi
 
 def program(name: str) -> str:
     """The path of a program. Missing: the test skips and names the package; with CI=true it fails instead."""
-    found = shutil.which(name, path=SEARCH)
-    if found:
-        return found
-    message = f"{name} is not installed: apt-get install {PACKAGES[name]}"
-    if os.environ.get("CI") == "true":
-        pytest.fail(message)
-    pytest.skip(message)
+    return shutil.which(name, path=SEARCH) or missing(name)
+
+
+def missing(name: str) -> NoReturn:
+    """Skip (with CI=true: fail) because this is not installed."""
+    lacking(f"{name} is not installed: apt-get install {PACKAGES[name]}")
 
 
 def needs_root(why: str) -> None:
     """Skip (with CI=true: fail) when not root."""
-    if os.geteuid() == 0:
-        return
+    if os.geteuid() != 0:
+        lacking(f"needs root: {why}")
+
+
+def lacking(message: str) -> NoReturn:
+    """Skip, saying what this machine lacks; with CI=true fail, because there nothing may be lacking."""
     if os.environ.get("CI") == "true":
-        pytest.fail(f"needs root: {why}")
-    pytest.skip(f"needs root: {why}")
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 def until(condition: Callable[[], T], seconds: float, what: str, every: float = 0.03) -> T:
