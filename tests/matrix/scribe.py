@@ -6,7 +6,9 @@ Used by the inbound tests, in the test's own event loop. It judges nothing; what
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
@@ -58,16 +60,35 @@ class Scribe:
     connections: int = 0
 
     async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Session(self), "127.0.0.1", self.port, backlog=512)
+        self._loop = asyncio.get_running_loop()
+        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=512)
+        self._listener.setblocking(False)
+        self._loop.add_reader(self._listener, self._accept)
+        self._arriving: set[asyncio.Task[None]] = set()
         self._open: set[asyncio.Transport] = set()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._server.close()
+        self._loop.remove_reader(self._listener)
+        self._listener.close()
+        while self._arriving:
+            await asyncio.wait(self._arriving)
         for transport in tuple(self._open):
             transport.abort()
         await asyncio.sleep(0)
+
+    def _accept(self) -> None:
+        """By hand: a server of asyncio's that is closed while it accepts forgets the connection and leaves it open."""
+        with contextlib.suppress(BlockingIOError):
+            sock, _ = self._listener.accept()
+            arrival = self._loop.create_task(self._attend(sock))
+            self._arriving.add(arrival)
+            arrival.add_done_callback(self._arriving.discard)
+
+    async def _attend(self, sock: socket.socket) -> None:
+        """The session begins before this returns, so whoever waits for it finds the transport in `_open`."""
+        sock.setblocking(False)
+        await self._loop.connect_accepted_socket(lambda: _Session(self), sock)
 
     def to(self, recipient: bytes) -> list[Taken]:
         return [mail for mail in self.taken if recipient in mail.recipients]
