@@ -78,7 +78,7 @@ def test_workflows_in_the_configuration(relay: MAKE, ledger: Callable[[], Ledger
     assert mail.recipients == ("hr@example.com",)
     got = parsed(mail.data)
     assert got["Subject"] == "New Employee: Zoë O'Neil"
-    lines = got.get_content().strip().split("\n")
+    lines = got.get_content().strip().splitlines()
     assert lines[0] == "A new employee has been added to the system:"
     assert lines[-3:] == ["Name: Zoë O'Neil", "Personal Number: 17", "Department: R&D <labs>"]
 
