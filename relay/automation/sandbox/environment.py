@@ -38,6 +38,7 @@ class Missing(StrictUndefined):
     """Raises `Absent` as soon as it is used for anything but `is defined` and `default`."""
 
     __slots__ = ()
+    __repr__ = StrictUndefined.__str__  # a list that holds it is shown, too
 
     def __init__(
         self,
@@ -63,7 +64,7 @@ class Environment(ImmutableSandboxedEnvironment):
     def __init__(self, *, html: bool) -> None:
         # Not optimized: nothing is worked out while a template is compiled, all of it while it is rendered and counted.
         super().__init__(optimized=False, autoescape=html, undefined=Missing, cache_size=0, keep_trailing_newline=True)
-        self.globals = {"range": _range, "dict": dict, "namespace": Namespace}
+        self.globals = {"range": _range, "dict": _dict, "namespace": _namespace}
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """`order.items` is the order's items, where it has any; else what a dict can do."""
@@ -86,6 +87,15 @@ def _range(*numbers: int) -> range:
     if len(made) > MAX_RANGE:
         raise Refused(f"a range has more than {MAX_RANGE:,} numbers")
     return made
+
+
+def _dict(*given: Any, **more: Any) -> dict[Any, Any]:
+    """Not the class itself: `dict.clear(user)` would change the event for the rules after this one."""
+    return dict(*given, **more)
+
+
+def _namespace(*given: Any, **more: Any) -> Namespace:
+    return Namespace(*given, **more)
 
 
 def named(name: object) -> str:

@@ -1,4 +1,4 @@
-"""Templates and conditions are judged as they are written: the line, the cause, what was meant; nothing is evaluated."""
+"""Templates and conditions are judged as they are written: line, cause, what was meant; nothing is evaluated."""
 
 from __future__ import annotations
 
