@@ -19,7 +19,7 @@ from relay.compose.words import line_problem
 from relay.config.listen import is_host, is_loopback
 from relay.config.presets import PRESETS, preset_of
 from relay.config.words import did_you_mean
-from relay.model import Limits, Provider, Tls
+from relay.model import INTEGRATIONS, Limits, Provider, Tls
 from relay.smtp.hosts import forbidden
 
 KNOWN = ("smtp",)
@@ -139,7 +139,7 @@ def provider_of(id: int, options: Mapping[str, str], allow_private: bool) -> Pro
     preset = preset_of(host)
     known = PRESETS[preset or "custom"]
     return Provider(
-        name=f"integration/{id}",
+        name=f"{INTEGRATIONS}{id}",
         host=host,
         port=port,
         tls=_tls(host, port),

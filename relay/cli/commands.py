@@ -15,7 +15,7 @@ from typer.main import get_command
 
 from relay import __version__
 from relay.app.plan import Plan
-from relay.cli import key, provider, queue, token, user
+from relay.cli import event, integration, key, provider, queue, token, user, workflow
 from relay.cli.check import check
 from relay.cli.explain import explain
 from relay.cli.healthcheck import healthcheck
@@ -27,6 +27,16 @@ from relay.cli.send import send
 _INTERRUPTED = 130  # what typer makes of Ctrl-C; our codes are 0, 1 and 2
 _GLOBAL = "-c/--config, --json and --url may also stand here; see relay --help."
 
+
+def _tell_of_global_options(group: typer.Typer) -> None:
+    for command in group.registered_commands:
+        command.epilog = _GLOBAL
+    for inner in group.registered_groups:
+        inner.epilog = _GLOBAL
+        if inner.typer_instance is not None:
+            _tell_of_global_options(inner.typer_instance)
+
+
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 for command in (run, check, explain, send, healthcheck):
     app.command(epilog=_GLOBAL)(command)
@@ -36,9 +46,11 @@ for name, group in (
     ("user", user.app),
     ("token", token.app),
     ("key", key.app),
+    ("workflow", workflow.app),
+    ("event", event.app),
+    ("integration", integration.app),
 ):
-    for registered in group.registered_commands:
-        registered.epilog = _GLOBAL
+    _tell_of_global_options(group)
     app.add_typer(group, name=name, epilog=_GLOBAL)
 
 

@@ -14,12 +14,15 @@ _PAGE = 1000
 
 
 def pages(relay: Relay, target: str, cursor: str) -> list[dict[str, Any]]:
-    """Everything at `target`; `cursor`: the field of the last row that the next page goes on after."""
+    """Everything at `target`, which may have a query. `cursor`: the field of the last row that the next page goes on
+    after.
+    """
     found: list[dict[str, Any]] = []
     more = True
     while more:
         after = {"after": found[-1][cursor]} if found else {}
-        page = relay.ask(f"{target}?{urlencode({'limit': _PAGE, **after})}")
+        more_of = "&" if "?" in target else "?"
+        page = relay.ask(f"{target}{more_of}{urlencode({'limit': _PAGE, **after})}")
         found += page["data"]
         more = page["has_more"]
     return found

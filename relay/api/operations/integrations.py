@@ -19,7 +19,7 @@ from relay.automation import integrations
 from relay.config.words import did_you_mean
 from relay.delivery.status import ProviderStatus
 from relay.events import Changed
-from relay.model import Attached, Phase, Place, Registration
+from relay.model import INTEGRATIONS, Attached, Phase, Place, Registration
 from relay.ports import TooMany, Trouble
 
 JSON = dict[str, Any]
@@ -80,14 +80,14 @@ class IntegrationOperations:
             await self.parts.integrations.unregister(id)
         except LookupError:
             raise _unknown(id) from None
-        self._changed(who, "registration removed", f"integration/{id}")
+        self._changed(who, "registration removed", f"{INTEGRATIONS}{id}")
         await self.parts.apply()
 
     async def _keep(self, who: str, integration: str, options: Mapping[str, str]) -> Registration:
         try:
             made = await self.parts.integrations.register(integration, options, self.parts.clock())
         except TooMany as error:
-            raise Refusal(409, f"{error}: remove a registration that nothing needs any more") from None
+            raise Refusal(409, f"no more can be registered, {error}: remove one that nothing needs any more") from None
         self._changed(who, "registration added", made.provider.name)
         await self.parts.apply()
         return made
@@ -142,8 +142,8 @@ class IntegrationOperations:
         except LookupError:
             raise self._no_registration(integration) from None
         except TooMany as error:
-            raise Refusal(409, f"{error}: remove an attachment that nothing needs any more") from None
-        self._changed(who, "attachment added", f"{workflow} to integration/{integration}")
+            raise Refusal(409, f"no more can be attached, {error}: remove one that nothing needs any more") from None
+        self._changed(who, "attachment added", f"{workflow} to {INTEGRATIONS}{integration}")
         return _attached(made)
 
     async def detach(self, who: str, id: int) -> None:

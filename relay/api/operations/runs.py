@@ -71,6 +71,8 @@ class Runs:
         registration = self._parts.integrations.registration(attached.registration)
         if registration is None:
             return "its registration was removed"
+        if not {"from", "to"} <= registration.options.keys():
+            return registration.locked  # what is stored of it is damaged
         made = await self._parts.post.prepare(
             draft(what, registration, attached), given, asked, kind="run", via=registration.provider.name
         )

@@ -147,6 +147,17 @@ async def test_one_mail_that_cannot_be_keeps_no_other_from_being_sent(world):
     assert len(answer.json["messages"]) == len(world.submissions) == 1
 
 
+async def test_H12_a_registration_that_is_damaged_is_said_to_be(world):
+    await world.attach("")
+    await world.attach("")
+    world.kept.registered[1] = changed(world.kept.registered[1], options={}, locked="it is damaged; register it again")
+    answer = await world.run()
+    assert (answer.status, len(answer.json["messages"])) == (202, 1)
+    assert answer.json["failed"] == [
+        {"attachment": 2, "registration": 1, "error": "it is damaged; register it again"},
+    ]
+
+
 async def test_a_mail_that_is_too_large_is_said_to_be(world):
     await world.attach("")
     world.house = replace(HOUSE, max_message_size=2000)

@@ -20,7 +20,9 @@ from relay.api.serving.sockets import control_socket, tcp_socket
 from relay.cli.main import main
 from relay.model import State
 from relay.testing.fakes import FakeIntake
+from tests.automation import FakeWorkflows
 from tests.desk import NOW, FakeDesk, FakeExplain, message
+from tests.integrations import FakeIntegrations
 from tests.parts import parts
 from tests.registry import FakeAccounts, FakeChecks, FakeRegistry
 
@@ -58,6 +60,8 @@ class Relay:
     checks: FakeChecks = field(default_factory=FakeChecks)
     accounts: FakeAccounts = field(default_factory=FakeAccounts)
     intake: FakeIntake = field(default_factory=FakeIntake)
+    integrations: FakeIntegrations = field(default_factory=FakeIntegrations)
+    workflows: FakeWorkflows = field(default_factory=FakeWorkflows)
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +92,8 @@ def served(folder: Path) -> Iterator[Relay]:
         checks=running.checks,
         accounts=running.accounts,
         intake=running.intake,
+        integrations=running.integrations,
+        workflows=running.workflows,
         readiness=readiness,
         metrics=metrics,
     )
