@@ -11,7 +11,7 @@ from collections.abc import Container
 from typing import Any
 
 from relay import model
-from relay.config.automation import MOST_NAME, RESERVED, Action, Attachment, EventName, MailData, Name, Workflow
+from relay.config.automation import JUDGED, MOST_NAME, RESERVED, Action, Attachment, EventName, MailData, Name, Workflow
 from relay.config.problems import ConfigError
 from relay.config.reader import read_value
 
@@ -20,9 +20,9 @@ __all__ = ["EventName", "Name", "Unreadable", "Workflow", "document", "from_yaml
 _MOST_SAID = 300  # characters: a sentence may have a key of the client's in it
 
 
-def parse(document: Any) -> Workflow:
-    """Raises pydantic.ValidationError."""
-    return Workflow.model_validate(document)
+def parse(document: Any, *, judged: bool = False) -> Workflow:
+    """`judged`: its templates were, when it was taken. Raises pydantic.ValidationError."""
+    return Workflow.model_validate(document, context=JUDGED if judged else None)
 
 
 def document(given: Workflow) -> dict[str, Any]:

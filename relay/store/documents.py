@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container, Iterable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from relay.model import Workflow
 from relay.store.workflow_rows import Row
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 _DAMAGED = "what is stored of it is damaged; set all of it again, or remove it"
 
@@ -20,11 +25,11 @@ _DAMAGED = "what is stored of it is damaged; set all of it again, or remove it"
 def workflow_of(
     document: Mapping[str, object], *, name: str, version: int, changed_at: float, changed_by: str
 ) -> Workflow:
-    """Raises ValueError (pydantic's) for what is no document."""
+    """Templates in it are not judged: they were, when it was taken. Raises ValueError (pydantic's) for no document."""
     from relay.config import workflows
 
     return workflows.workflow(
-        workflows.parse(document),
+        workflows.parse(document, judged=True),
         name=name,
         origin="api",
         version=version,
@@ -40,15 +45,20 @@ def name_for(event: str, taken: Container[str]) -> str:
 
 
 def _is_name(name: str) -> bool:
+    try:
+        _names().validate_python(name)
+    except ValueError:
+        return False
+    return True
+
+
+@cache
+def _names() -> TypeAdapter[str]:
     from pydantic import TypeAdapter
 
     from relay.config import workflows
 
-    try:
-        TypeAdapter[str](workflows.Name).validate_python(name)
-    except ValueError:
-        return False
-    return True
+    return TypeAdapter(workflows.Name)
 
 
 def opened(row: Row) -> Workflow:

@@ -179,4 +179,4 @@ def _damaged(id: int, integration: str, options: Mapping[str, str], created_at: 
 
 def _refuse_more(what: str, there: int, most: int) -> None:
     if there >= most:
-        raise TooMany(f"there are {there:,} {what}, and no more than {most:,} may be")
+        raise TooMany(f"there are {there:,} {what}")

@@ -26,7 +26,7 @@ UPDATE workflow SET name = ?, event = ?, version = ?, changed_at = ?, changed_by
 """
 _PUT_BY = """
 INSERT OR REPLACE INTO workflow_version (workflow, version, changed_at, changed_by, document)
-SELECT id, version, changed_at, changed_by, document FROM workflow WHERE id = ?
+SELECT id, ?, changed_at, changed_by, document FROM workflow WHERE id = ?
 """
 _ONE = """
 SELECT CAST(name AS BLOB), CAST(event AS BLOB), CAST(version AS INTEGER), CAST(changed_at AS REAL),
@@ -112,7 +112,7 @@ def insert(connection: apsw.Connection, one: Workflow) -> int:
 
 def update(connection: apsw.Connection, id: int, one: Workflow) -> None:
     """What it was is put by. Its name, too: that of a damaged row was none."""
-    connection.execute(_PUT_BY, (id,))
+    connection.execute(_PUT_BY, (one.version - 1, id))
     connection.execute(_UPDATE, (*_values(one), id))
     connection.execute("DELETE FROM workflow_version WHERE workflow = ? AND version <= ?", (id, one.version - KEPT))
 

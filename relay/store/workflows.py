@@ -6,10 +6,10 @@ renders anything, and judges documents by the configuration's rules only.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
-from urllib.parse import quote
 
 import apsw
 from msgspec.structs import replace
@@ -32,8 +32,8 @@ class WorkflowInBoth(SpoolError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"workflow {name!r} is in the configuration and was made by hand, too: rename it in the configuration; or "
-            f"take it out of there, end the other with DELETE /v1/workflows/{quote(name, safe='')}, and put it back"
+            f"workflow {name!r} is in the configuration and was made by hand, too: rename it in the configuration, or "
+            f"end the other with: relay workflow remove {shlex.quote(name)}"
         )
         self.name = name
 
@@ -114,7 +114,7 @@ class StoredWorkflows:
 
     async def _add(self, name: str, document: Mapping[str, object], who: str, now: float) -> Workflow:
         if len(self._known) >= MOST:
-            raise TooMany(f"there are {len(self._known):,} workflows, and no more than {MOST:,} may be")
+            raise TooMany(f"there are {len(self._known):,} workflows")
         if name in self._known:
             raise NameTaken(name)
         one = workflow_of(document, name=name, version=1, changed_at=now, changed_by=who)

@@ -9,6 +9,7 @@ from typing import Any
 
 import apsw
 
+from relay.automation.integrations import provider_of
 from relay.db.database import Database
 from relay.delivery.classify import accepted, outcome
 from relay.events import AttemptEnded, nobody
@@ -50,15 +51,7 @@ def settings(name: str = "made", **more: Any) -> ProviderSettings:
 
 
 def server_of(id: int, options: Mapping[str, str]) -> Provider:
-    """A registration's."""
-    return Provider(
-        name=f"integration/{id}",
-        host=options["host"],
-        port=int(options["port"]),
-        username=options["user"],
-        password=options.get("password", ""),
-        reserved=True,
-    )
+    return provider_of(id, options, allow_private=False)
 
 
 def ended(provider: str, *codes: int, seconds: float = 0.5) -> AttemptEnded:
