@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from relay.api import workflow_bodies
 from relay.api.problem import MEDIA_TYPE
 from relay.api.serving.guards import OPEN_PATHS
 
@@ -83,6 +84,7 @@ def _completed(document: JSON) -> JSON:
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     schemas["Problem"] = _PROBLEM
+    schemas[workflow_bodies.NAME] = workflow_bodies.rule_schema()
     parts["securitySchemes"] = _SCHEMES
     for path, operation in _operations(document):
         if path not in OPEN_PATHS:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from relay.api.bodies import fitting, judged, media_type, read
-from relay.api.events import CAUSED, Failed, Skipped
+from relay.api.events import CAUSED, Failed, Fired, Skipped
 from relay.api.facts import Facts
 from relay.api.operations.idempotency import Digest
 from relay.api.operations.workflows import ADDED
@@ -23,6 +23,9 @@ from relay.config import workflows as rules
 
 YAML = "application/yaml"  # RFC 9512
 LARGEST = 1 << 20  # bytes: JSON may write a character of a rule in six
+NAME = "Rule"
+"""Of its schema in the description."""
+_REFERENCE: dict[str, Any] = {"$ref": f"#/components/schemas/{NAME}"}
 _WRONG_TYPE = f"send it as application/json or {YAML}"
 
 RULE: dict[str, Any] = {
@@ -120,12 +123,22 @@ async def trial(request: Request) -> Trial:
     return await asyncio.to_thread(judged, Trial.model_validate, body)
 
 
-def described() -> dict[str, Any]:
-    """How the description shows a rule that is sent."""
-    schema = inlined(rules.Workflow.model_json_schema()) | {"examples": [RULE]}
+def rule_schema() -> dict[str, Any]:
+    """A rule as it is sent, for the description; it is in there once."""
+    schema = inlined(rules.Workflow.model_json_schema()) | {"title": NAME, "examples": [RULE]}
     version = {"type": "integer", "minimum": 1, "description": "of PUT: what it must be at, else 409"}
-    schema["properties"] = {**schema["properties"], "version": version}
-    return {"required": True, "content": {kind: {"schema": schema} for kind in ("application/json", YAML)}}
+    return {**schema, "properties": {**schema["properties"], "version": version}}
+
+
+def described() -> dict[str, Any]:
+    """How the description shows the body of whoever sends a rule."""
+    return {"required": True, "content": {kind: {"schema": _REFERENCE} for kind in ("application/json", YAML)}}
+
+
+def trial_described() -> dict[str, Any]:
+    schema = inlined(Trial.model_json_schema())
+    schema["properties"]["workflow"] = _REFERENCE
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
 
 
 class Shown(BaseModel):
@@ -208,7 +221,7 @@ class RunTaken(BaseModel):
 
     id: str
     workflow: str
-    fired: list[dict[str, Any]]
+    fired: list[Fired]
     messages: list[str]
     failed: list[Failed]
     skipped: list[Skipped]

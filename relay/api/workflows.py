@@ -145,7 +145,7 @@ def _try(routes: APIRouter, operations: WorkflowOperations) -> None:
         "/preview",
         operation_id="preview_rule",
         responses=_good(200, bodies.Preview),
-        openapi_extra={"requestBody": body_of(bodies.Trial)},
+        openapi_extra={"requestBody": bodies.trial_described()},
     )
     async def preview_rule(who: Who, request: Request) -> dict[str, Any]:
         """What a rule would mail that is not kept, for an event with these data. Nothing is mailed."""

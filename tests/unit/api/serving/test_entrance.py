@@ -107,6 +107,9 @@ WELCOME = [
     {"method": "DELETE", "path": "/v1/users/crm"},
     {"method": "POST", **JSON, "content-type": "Application/JSON; charset=utf-8"},
     {"method": "POST", **JSON, "content-type": "message/rfc822", "path": "/v1/messages/raw"},
+    {"method": "POST", **JSON, "path": "/v1/workflows"},
+    {"method": "POST", **JSON, "content-type": "application/yaml", "path": "/v1/workflows"},
+    {"method": "PUT", **JSON, "content-type": "application/yaml; charset=utf-8", "path": "/v1/workflows/welcome"},
     {"method": "GET", "content-type": "text/plain"},
     {"authorization": "Bearer of-nobody"},
     {"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors"},
@@ -154,6 +157,10 @@ PAGES = [
     {"method": "POST", "content-length": "0", "content-type": "application/x-www-form-urlencoded"},
     {"method": "GET", "transfer-encoding": "chunked"},
     {"method": "POST", **JSON, "path": "/v1/messages/raw"},
+    {"method": "POST", **JSON, "content-type": "application/yaml", "path": "/v1/events"},
+    {"method": "POST", **JSON, "content-type": "application/yaml", "path": "/v1/workflowsx"},
+    {"method": "POST", **JSON, "content-type": "text/yaml", "path": "/v1/workflows"},
+    {"method": "POST", **JSON, "content-type": "text/plain; application/yaml", "path": "/v1/workflows"},
 ]
 PROXIES = [
     {"x-forwarded-for": "127.0.0.1"},

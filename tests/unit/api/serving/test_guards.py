@@ -180,6 +180,8 @@ async def test_H6_all_bodies_together_have_a_budget_until_their_answers():
     [
         ("/v1/messages", Size(LARGEST * 4 // 3 + MAX_BODY)),
         ("/smtp/send-email", Size(LARGEST * 4 // 3 + MAX_BODY)),
+        ("/v1/services/smtp.send_email", Size(LARGEST * 4 // 3 + MAX_BODY)),
+        ("/v1/events", Size(MAX_BODY)),
         ("/v1/messages/raw", Size(LARGEST, held=False)),
         ("/token", Size(MAX_FORM)),
         ("/api/email-provider/providers/", Size(MAX_FORM)),
