@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def key() -> None:
-    """The key that encrypts the passwords of providers at rest.
+    """The key that encrypts the passwords of providers and of integrations at rest.
 
     \b
     Example:

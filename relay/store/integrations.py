@@ -30,7 +30,7 @@ ProviderOf = Callable[[int, Mapping[str, str]], Provider]
 MOST_REGISTRATIONS = 1000
 MOST_ATTACHMENTS = 10_000
 
-_SECRET = "password"  # nosec B105 - the name of the option
+_SECRET = "password"  # nosec B105 - a name
 _AGAIN = "remove the registration and register it again"
 _LOCKED = f"its password cannot be decrypted: it is damaged, or another registration's or key's; {_AGAIN}"
 _DAMAGED = f"what is stored of it is damaged; {_AGAIN}"
