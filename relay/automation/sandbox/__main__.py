@@ -11,6 +11,7 @@ import difflib
 import encodings.ascii
 import encodings.latin_1
 import encodings.unicode_escape
+import html
 import pprint
 import sys
 import textwrap
