@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+from typing import cast
 
 from relay.automation.jobs import Job
 from relay.automation.sandbox import wire
@@ -25,6 +26,8 @@ class Process:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
+        self._stdin = cast(asyncio.StreamWriter, process.stdin)  # both are pipes: see `start`
+        self._stdout = cast(asyncio.StreamReader, process.stdout)
 
     @property
     def pid(self) -> int:
@@ -42,11 +45,9 @@ class Process:
 
     async def ask(self, frame: bytes) -> None:
         """A call; then comes an `answer` for each of its jobs. Raises Gone."""
-        stdin = self._process.stdin
-        assert stdin is not None
         try:
-            stdin.write(frame)
-            await stdin.drain()
+            self._stdin.write(frame)
+            await self._stdin.drain()
         except (OSError, RuntimeError) as error:  # RuntimeError: uvloop's, for a pipe that it has closed
             raise Gone from error
 
@@ -63,13 +64,11 @@ class Process:
         return answer, len(frame)
 
     async def _frame(self) -> bytes:
-        stdout = self._process.stdout
-        assert stdout is not None
         try:
-            size = int.from_bytes(await stdout.readexactly(wire.HEAD), "big")
+            size = int.from_bytes(await self._stdout.readexactly(wire.HEAD), "big")
             if size > wire.MAX_ANSWER:
                 raise Gone
-            return await stdout.readexactly(size)
+            return await self._stdout.readexactly(size)
         except (asyncio.IncompleteReadError, OSError) as error:
             raise Gone from error
 
@@ -77,8 +76,7 @@ class Process:
         """At once. It is gone for good after `ended`."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        self._stdin.close()
 
     async def ended(self) -> None:
         await self._process.wait()
