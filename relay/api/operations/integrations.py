@@ -33,7 +33,7 @@ _OPTIONS: Place = ("body", "options")
 _BLAMED = {
     Phase.TLS: ("port", "no TLS could be agreed on there"),
     Phase.STARTTLS: ("port", "no TLS could be agreed on there"),
-    Phase.AUTH: ("password", "it, or user, was refused"),
+    Phase.AUTH: ("password", "logging in with user and password failed"),
 }
 _HOST = ("host", "no mail server that could be used was found there")
 
