@@ -14,7 +14,7 @@ from msgspec import Struct
 from relay.compose.draft import Draft, effort
 from relay.compose.message import Composed, Unfit, compose
 from relay.compose.senders import House
-from relay.events import MessageAccepted, Observer
+from relay.events import EventTold, MessageAccepted, Observer
 from relay.model import (
     Body,
     Claim,
@@ -30,6 +30,10 @@ from relay.model import (
 from relay.ports import BodyWriter, Clock, Intake
 
 _WORTH_A_THREAD = 64 * 1024  # characters of text; encoding more holds everybody up
+
+
+Failure = tuple[str, str]
+"""Which mail of something that happened could not be made, and why."""
 
 
 class Asked(Struct, frozen=True, kw_only=True):
@@ -128,14 +132,22 @@ class Post:
         *,
         claim: Claim | None = None,
         happening: Happening | None = None,
+        failed: Sequence[Failure] = (),
     ) -> Awaitable[Reply | None]:
         """None: all are on stable storage, with the claim and what happened. A Reply as Intake.accept says it: nothing
         is, and nothing of them is left. Once called it goes to its end, whether or not anybody waits for it.
+
+        `failed`: of what happened, for whoever observes.
         """
-        return asyncio.ensure_future(self._hand_in(letters, asked, claim, happening))
+        return asyncio.ensure_future(self._hand_in(letters, asked, claim, happening, failed))
 
     async def _hand_in(
-        self, letters: Sequence[Letter], asked: Asked, claim: Claim | None, happening: Happening | None
+        self,
+        letters: Sequence[Letter],
+        asked: Asked,
+        claim: Claim | None,
+        happening: Happening | None,
+        failed: Sequence[Failure],
     ) -> Reply | None:
         batch = [letter.submission for letter in letters]
         captured = [self._captured(submission) for submission in batch]
@@ -145,6 +157,8 @@ class Post:
             return refused
         for submission, kept in zip(batch, captured, strict=True):
             self._report(submission.message, kept, asked)
+        if happening is not None:
+            self._observe(_told(happening, letters, failed))
         return None
 
     async def discard(self, letters: Sequence[Letter]) -> None:
@@ -164,6 +178,17 @@ class Post:
                 captured=captured,
             )
         )
+
+
+def _told(happening: Happening, letters: Sequence[Letter], failed: Sequence[Failure]) -> EventTold:
+    return EventTold(
+        id=happening.id,
+        kind=happening.kind,
+        name=happening.name,
+        user=happening.user,
+        messages=tuple([letter.id for letter in letters]),
+        failed=tuple(failed),
+    )
 
 
 async def _composed(

@@ -12,8 +12,6 @@ from typing import Any
 
 from relay import model
 from relay.config.automation import JUDGED, MOST_NAME, RESERVED, Action, Attachment, EventName, MailData, Name, Workflow
-from relay.config.problems import ConfigError
-from relay.config.reader import read_value
 
 __all__ = ["EventName", "Name", "Unreadable", "Workflow", "document", "from_yaml", "name_for", "parse", "workflow"]
 
@@ -107,6 +105,9 @@ class Unreadable(ValueError):
 
 def from_yaml(text: str) -> Any:
     """Every scalar is text or None, as in the configuration file; `${NAME}` is text (hazard H4). Raises Unreadable."""
+    from relay.config.problems import ConfigError  # loaded here: all of the configuration comes with them
+    from relay.config.reader import read_value
+
     try:
         return read_value(text, "")
     except ConfigError as error:

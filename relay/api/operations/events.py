@@ -18,7 +18,6 @@ from relay.api.problem import Refusal
 from relay.api.views import moment
 from relay.automation.firing import Planned, TooMuch
 from relay.automation.renderer import Overloaded
-from relay.events import EventTold
 from relay.model import Happening, Workflow
 from relay.posting import Asked
 
@@ -58,10 +57,8 @@ class EventOperations:
         happening = Happening(
             id=planned.outcome["id"], kind=kind, name=name, at=self._parts.clock(), user=asked.user, outcome=outcome
         )
-        taken = await self._sending.keep(planned.letters, outcome, asked, use, digest, happening)
-        if not taken.replayed:
-            self._parts.observe(_told(happening, planned))
-        return taken
+        failed = [(_whose(item), item["error"]) for item in planned.outcome["failed"]]
+        return await self._sending.keep(planned.letters, outcome, asked, use, digest, happening, failed)
 
     async def list(self, *, limit: int, after: str = "", name: str = "") -> JSON:
         """A page, newest first. `after`: the last id of the page before. `name`: exactly."""
@@ -74,17 +71,6 @@ class EventOperations:
         if found is None:
             raise Refusal(404, f"there is no event {id[:64]!a}, or it was pruned")
         return _shown(found)
-
-
-def _told(happening: Happening, planned: Planned) -> EventTold:
-    return EventTold(
-        id=happening.id,
-        kind=happening.kind,
-        name=happening.name,
-        user=happening.user,
-        messages=tuple([letter.id for letter in planned.letters]),
-        failed=tuple([(_whose(item), item["error"]) for item in planned.outcome["failed"]]),
-    )
 
 
 def _whose(item: JSON) -> str:

@@ -49,7 +49,8 @@ class Runs:
         happening = Happening(
             id=id, kind="run", name=run.workflow, at=self._parts.clock(), user=asked.user, outcome=answer
         )
-        return await self._sending.keep(letters, answer, asked, use, digest, happening)
+        failures = [(f"attachment {item['attachment']}", item["error"]) for item in failed]
+        return await self._sending.keep(letters, answer, asked, use, digest, happening, failures)
 
     async def _write(self, id: str, run: Run, asked: Asked, letters: list[Letter], failed: list[JSON]) -> None:
         attachments = self._parts.integrations.attachments(run.workflow)

@@ -19,7 +19,7 @@ from relay.compose.draft import Draft
 from relay.compose.message import Unfit
 from relay.model import Claim, Happening, Reply, State
 from relay.ports import CLAIMED
-from relay.posting import Asked, Given, Letter, Post
+from relay.posting import Asked, Failure, Given, Letter, Post
 
 FURTHEST = 30 * 86400.0  # seconds that mail may be scheduled ahead
 
@@ -75,6 +75,7 @@ class Sending:
         use: Use,
         digest: str,
         happening: Happening | None = None,
+        failed: Sequence[Failure] = (),
     ) -> Taken:
         """Hand them to the spool, with what is answered if there is a key. What was handed over is kept, all of it or
         nothing, whatever becomes of the request. Raises Refusal 409, 422, 429, 503.
@@ -82,7 +83,9 @@ class Sending:
         claim = None
         if use.key:
             claim = Claim(owner=use.owner, key=use.key, digest=digest, answer=answer, at=self.post.clock())
-        use.storing = asyncio.ensure_future(self.post.hand_in(letters, asked, claim=claim, happening=happening))
+        use.storing = asyncio.ensure_future(
+            self.post.hand_in(letters, asked, claim=claim, happening=happening, failed=failed)
+        )
         refused = await asyncio.shield(use.storing)
         if refused is None:
             return Taken(answer=answer)

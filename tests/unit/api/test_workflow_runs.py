@@ -111,7 +111,15 @@ async def test_each_attachment_gets_its_mail_by_its_own_server(world):
     assert (seen["Subject"], seen["Cc"]) == ("[release] workflow run build-42 success", "security@example.com")
     (attached,) = seen.iter_attachments()
     assert json.loads(attached.get_content()) == ORDER["attestation"]
-    assert [type(event) for event in world.events] == [MessageAccepted, MessageAccepted]
+    *accepted, told = world.events
+    assert [type(event) for event in accepted] == [MessageAccepted, MessageAccepted]
+    assert told == EventTold(
+        id="0000000000001",
+        kind="run",
+        name="release",
+        user="ci",
+        messages=(first.message.id, second.message.id),
+    )
 
 
 async def test_a_registration_attached_twice_gets_two(world):
