@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from relay.api.app import create_app
 from relay.api.callers import Caller
 from relay.compose.senders import House
-from relay.events import Event, MessageAccepted
+from relay.events import Event, EventTold, MessageAccepted
 from relay.model import Labels, Reply, Scope, Source, Submission
 from relay.testing.fakes import FakeIntake
 from tests.asgi import Client
