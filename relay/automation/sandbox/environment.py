@@ -56,6 +56,11 @@ class Missing(StrictUndefined):
         return self._undefined_hint or ""  # the engine's own would show a value
 
 
+def _said(value: Any) -> Any:
+    """JSON's null says nothing: nobody is to be greeted as None."""
+    return "" if value is None else value
+
+
 class Environment(ImmutableSandboxedEnvironment):
     """`html`: what is put into a template is escaped."""
 
@@ -63,7 +68,14 @@ class Environment(ImmutableSandboxedEnvironment):
 
     def __init__(self, *, html: bool) -> None:
         # Not optimized: nothing is worked out while a template is compiled, all of it while it is rendered and counted.
-        super().__init__(optimized=False, autoescape=html, undefined=Missing, cache_size=0, keep_trailing_newline=True)
+        super().__init__(
+            optimized=False,
+            autoescape=html,
+            undefined=Missing,
+            cache_size=0,
+            keep_trailing_newline=True,
+            finalize=_said,
+        )
         self.globals = {"range": _range, "dict": _dict, "namespace": _namespace}
 
     def getattr(self, obj: Any, attribute: str) -> Any:

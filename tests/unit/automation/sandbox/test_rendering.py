@@ -60,6 +60,12 @@ def test_what_templates_do(source: str, expected: str) -> None:
     assert _text(source) == expected
 
 
+@pytest.mark.parametrize("html", [False, True])
+def test_null_says_nothing_and_can_be_asked_for(html: bool) -> None:
+    assert _text("[{{ user.address }}]", html=html) == "[]"
+    assert _text("{{ user.address is none }} {{ user.address or 'unknown' }}", html=html) == "True unknown"
+
+
 def test_html_is_escaped_where_it_is_html() -> None:
     assert _text("<p>{{ html }}{{ '{}'.format(html) }}</p>", html=True) == "<p>&lt;b&gt;&lt;b&gt;</p>"
 
