@@ -29,7 +29,7 @@ SECRET = "password"  # nosec B105 - a name
 
 _IMPLICIT_PORT = 465  # RFC 8314 7.3
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
-_LONGEST = {"host": 254, "user": 320, "password": 1000, "to": 320, "from": 320, "cc": 320}
+_LONGEST = {"host": 254, "user": 320, "password": 1000, "to": 320, "from": 320, "cc": 320}  # nosec B105 - lengths
 
 
 @cache
