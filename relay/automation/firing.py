@@ -112,8 +112,9 @@ class Automation:
     ) -> Planned:
         report = _Report()
         letters: list[tuple[Workflow, Letter]] = []
+        firing = await self._firing(workflows, data, report)
         try:
-            for steps in _batches(await self._firing(workflows, data, report)):
+            for steps in _batches(firing):
                 for step, draft in await self._drafts(steps, data, report):
                     letter = await self._prepare(id, of, step, draft, asked)
                     if isinstance(letter, Unfit):
@@ -124,7 +125,7 @@ class Automation:
         except BaseException:  # also when nobody waits any more: files would stay
             await self._post.discard([letter for _, letter in letters])
             raise
-        outcome = {"id": id, **of, **_caused(letters), "failed": report.failed, "skipped": report.skipped}
+        outcome = {"id": id, **of, **_caused(firing, letters), "failed": report.failed, "skipped": report.skipped}
         return Planned(letters=tuple([letter for _, letter in letters]), outcome=outcome)
 
     async def _prepare(self, id: str, of: Mapping[str, str], step: _Step, draft: Draft, asked: Asked) -> Letter | Unfit:
@@ -193,11 +194,14 @@ def _bound(letters: Sequence[Letter]) -> None:
         raise TooMuch(f"its mails would have more than {_LARGEST} bytes together; make them smaller, or fewer")
 
 
-def _caused(letters: Sequence[tuple[Workflow, Letter]]) -> JSON:
+def _caused(firing: Sequence[_Step], letters: Sequence[tuple[Workflow, Letter]]) -> JSON:
+    """Of each rule that fired what it made, also when that is nothing."""
     fired: dict[str, JSON] = {}
+    for step in firing:
+        workflow = step.workflow
+        fired[workflow.name] = {"workflow": workflow.name, "version": workflow.version, "messages": []}
     for workflow, letter in letters:
-        item = {"workflow": workflow.name, "version": workflow.version, "messages": []}
-        fired.setdefault(workflow.name, item)["messages"].append(letter.id)
+        fired[workflow.name]["messages"].append(letter.id)
     return {"fired": [*fired.values()], "messages": [letter.id for _, letter in letters]}
 
 

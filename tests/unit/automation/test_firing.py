@@ -93,7 +93,11 @@ async def test_one_that_fails_keeps_no_other_from_firing() -> None:
         ("b", 0, ["actions", 0, "data", "subject"]),
     ]
     assert "title" in planned.outcome["failed"][0]["error"]
-    assert [(one["workflow"], len(one["messages"])) for one in planned.outcome["fired"]] == [("a", 2), ("c", 1)]
+    assert [(one["workflow"], len(one["messages"])) for one in planned.outcome["fired"]] == [
+        ("a", 2),
+        ("b", 0),
+        ("c", 1),
+    ]
 
 
 @pytest.mark.parametrize("value", ["a@x.example, b@y.example", "a@x.example\r\nBcc: eve@evil.example", ""])
