@@ -71,12 +71,12 @@ class Accept(Operation):
         self._arrivals = arrivals
         self._size = size
         self.reply: asyncio.Future[Reply | None] = books.loop.create_future()
-        books.gauge.uncommitted += len(arrivals) or 1
+        books.gauge.begin(len(arrivals))
         books.gauge.grow(size)
 
     def finished(self, result: Any, error: Exception | None) -> None:
         gauge = self._books.gauge
-        gauge.uncommitted -= len(self._arrivals) or 1
+        gauge.end(len(self._arrivals))
         if not self.reply.done():
             self.reply.set_result(self._answer(error))
         for arrival in self._arrivals:

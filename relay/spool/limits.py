@@ -23,8 +23,8 @@ class SpoolLimits(Struct, frozen=True, kw_only=True):
     """`low_disk`: free bytes below which nothing is taken, max(512 MiB, 2 x the largest message).
 
     `max_size`: of live messages, in bytes. `keep`, `max_messages`: of history, and of what happened, seconds and rows
-    of each. `uncommitted`: messages on their way to the disk. `unclaimed`: new mail kept ready for a worker. `cache`:
-    bytes of their bodies.
+    of each. `uncommitted`: messages on their way to the disk, those that came one by one and those in batches each.
+    `unclaimed`: new mail kept ready for a worker. `cache`: bytes of their bodies.
     """
 
     max_size: int = 10 * GiB
@@ -46,6 +46,8 @@ def weight(happening: Happening | None) -> int:
 class Gauge:
     """Live bytes, free bytes, and what follows from them for new mail.
 
+    `alone`, `in_batches`: messages on their way to the disk, by whether they came with others. Each have a room of
+    their own: a large event would else refuse everybody's mail until it is written, and find no room while many mail.
     `uncounted`: ids of messages that were there at start and are not in `live` yet, see `tally`.
     """
 
@@ -53,7 +55,8 @@ class Gauge:
         self.limits = limits
         self.live = live
         self.free = free
-        self.uncommitted = 0
+        self.alone = 0
+        self.in_batches = 0
         self.uncounted = range(0)
         self.failure = ""
 
@@ -69,9 +72,28 @@ class Gauge:
         """As `admits`, for so many messages that are here now. None at all count as a tiny one: what came instead of
         them is written, too.
         """
-        if self.uncommitted + (messages or 1) > self.limits.uncommitted:
+        before = self.in_batches if messages > 1 else self.alone
+        if before + (messages or 1) > self.limits.uncommitted:
             return BUSY
         return self.admits(size or 1)
+
+    @property
+    def uncommitted(self) -> int:
+        return self.alone + self.in_batches
+
+    def begin(self, messages: int) -> None:
+        """So many are on their way to the disk."""
+        if messages > 1:
+            self.in_batches += messages
+        else:
+            self.alone += 1
+
+    def end(self, messages: int) -> None:
+        """They are there, or will not be."""
+        if messages > 1:
+            self.in_batches -= messages
+        else:
+            self.alone -= 1
 
     def grow(self, size: int) -> None:
         """A message came; free bytes are only measured now and then, so it counts there, too."""

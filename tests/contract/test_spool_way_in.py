@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from relay.model import State
 from relay.ports import Filter
-from relay.spool.limits import SpoolLimits
+from relay.spool.limits import BUSY, SpoolLimits
 from tests.contract.spools import Hands, delivered, to_lane
 
 
@@ -68,6 +70,24 @@ async def test_too_many_uncommitted_messages_are_refused(hands: Hands) -> None:
     refused = await hands.spool.accept([hands.submission() for _ in range(4)])
     assert refused is not None and (refused.code, refused.enhanced) == (452, "4.3.1")
     assert await hands.spool.accept([hands.submission() for _ in range(3)]) is None
+
+
+async def test_a_batch_on_its_way_to_the_disk_and_mail_that_comes_alone_keep_no_room_from_each_other(
+    hands: Hands,
+) -> None:
+    await hands.reopen(SpoolLimits(uncommitted=3))
+    for order in ((3, 1, 1, 1), (1, 1, 1, 3)):
+        batches = [[hands.submission() for _ in range(size)] for size in order]
+        assert await asyncio.gather(*[hands.spool.accept(batch) for batch in batches]) == [None] * 4
+
+
+@pytest.mark.parametrize("sizes", [(2, 2), (1, 1, 1, 1)])
+async def test_each_kind_is_bounded_by_itself_until_it_is_written(hands: Hands, sizes: tuple[int, ...]) -> None:
+    await hands.reopen(SpoolLimits(uncommitted=3))
+    asked = [hands.spool.accept([hands.submission() for _ in range(size)]) for size in sizes]
+    last = BUSY if hands.kind == "sqlite" else None  # in memory everything is written at once
+    assert await asyncio.gather(*asked) == [*[None] * (len(sizes) - 1), last]
+    assert await hands.spool.accept([hands.submission() for _ in range(sizes[0])]) is None
 
 
 async def test_a_writer_collects_a_small_body(hands: Hands) -> None:
