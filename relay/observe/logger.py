@@ -13,13 +13,14 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-import structlog
-from structlog.typing import Processor
-
+from relay.observe.bare import structlog
 from relay.observe.stdlib import route_stdlib
 from relay.observe.text import as_console, as_json, mask_fields, place_of
+
+if TYPE_CHECKING:
+    from structlog.typing import Processor
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 Fields = MutableMapping[str, Any]
