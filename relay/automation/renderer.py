@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 from relay.automation.jobs import Job, Problem, Rendered
 from relay.automation.process import Gone, Process, start
 from relay.automation.sandbox import wire
+from relay.automation.turns import Turn, Turns
 
 MAX_CALL = 32 << 20
 """Bytes of all that is rendered for one event."""
-
 
 T = TypeVar("T")
 
@@ -38,9 +38,11 @@ class _End(Enum):
 
 
 class Renderer:
-    """At most `processes` at work, one event in each at a time; started when needed, stopped when idle.
+    """At most `processes` at work, one event in each at a time; started when needed, stopped when idle. Events whose
+    rules are slow leave one for the others.
 
-    `seconds`: of the wall clock for a job; `in_all`: for all jobs of an event; `patience`: until the first is begun.
+    `seconds`: of the wall clock for a job; `slow`: who takes more is slow; `in_all`: for all jobs of an event;
+    `patience`: until the first is begun.
     """
 
     def __init__(
@@ -49,11 +51,12 @@ class Renderer:
         processes: int = 2,
         idle_seconds: float = 60.0,
         seconds: float = 2.0,
+        slow: float = 0.5,
         in_all: float = 10.0,
         patience: float = 10.0,
     ) -> None:
         self._idle_seconds, self._seconds, self._in_all, self._patience = idle_seconds, seconds, in_all, patience
-        self._turns = asyncio.Semaphore(processes)
+        self._turns, self._slow = Turns(processes), slow
         self._idle: dict[Process, asyncio.TimerHandle] = {}
         self._busy: set[Process] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -63,11 +66,12 @@ class Renderer:
         """One Rendered for each job, in order. Raises Overloaded."""
         if not jobs:
             return ()
-        process = await self._begin()
+        turn = Turn(self._turns, jobs)
         try:
-            return await self._all(process, jobs, dict(data))
+            process = await self._begin(turn)
+            return await self._all(turn, process, jobs, dict(data))
         finally:
-            self._turns.release()
+            turn.end()
 
     async def close(self) -> None:
         """Every process is gone afterwards, and with it what it was asked."""
@@ -77,44 +81,51 @@ class Renderer:
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _begin(self) -> Process:
-        """A turn and a process for it."""
+    async def _begin(self, turn: Turn) -> Process:
+        """The turn and a process for it."""
         try:
             async with asyncio.timeout(self._patience):
-                await self._turns.acquire()
-                try:
-                    return await self._process()
-                except BaseException:
-                    self._turns.release()
-                    raise
+                await turn.take()
+                return await self._process()
         except TimeoutError:
             raise Overloaded(f"other events are being rendered for more than {self._patience:g} s") from None
         except (OSError, Gone) as error:
             raise Overloaded("the process that renders templates cannot be started") from error
 
-    async def _all(self, process: Process | None, jobs: Sequence[Job], data: dict[str, Any]) -> Sequence[Rendered]:
+    async def _all(
+        self, turn: Turn, process: Process | None, jobs: Sequence[Job], data: dict[str, Any]
+    ) -> Sequence[Rendered]:
         """Job by job, in a fresh process after each that was killed."""
         until = asyncio.get_running_loop().time() + self._in_all
         done: list[Rendered] = []
         died_at = -1
         while len(done) < len(jobs):
-            end = await self._some(process, jobs[len(done) :], data, until, done)
+            end = await self._some(turn, process, jobs[len(done) :], data, until, done)
             process = None
             if end is _End.DIED and died_at < len(done):
                 died_at = len(done)  # it may have been killed by others, for which a template is not to blame
             elif end in (_End.DIED, _End.SLOW):
+                self._turns.mark(jobs[len(done)])
                 done.append(self._failed(end))
             elif end is not None:
                 done.extend([self._failed(end)] * (len(jobs) - len(done)))
         return done
 
     async def _some(
-        self, process: Process | None, jobs: Sequence[Job], data: dict[str, Any], until: float, done: list[Rendered]
+        self,
+        turn: Turn,
+        process: Process | None,
+        jobs: Sequence[Job],
+        data: dict[str, Any],
+        until: float,
+        done: list[Rendered],
     ) -> _End | None:
         """As many jobs as one process does; their results are added to `done`."""
         try:
             async with asyncio.timeout_at(until):
-                process = process or await self._process()
+                if process is None:
+                    await turn.justify()
+                    process = await self._process()
         except TimeoutError:
             return _End.LATE
         except (OSError, Gone, Overloaded):
@@ -143,15 +154,17 @@ class Renderer:
         try:
             async with asyncio.timeout_at(until):
                 await process.ask(frame)
-            for job in jobs:
-                async with asyncio.timeout_at(min(until, loop.time() + self._seconds)):
+            for left, job in zip(range(len(jobs))[::-1], jobs, strict=True):
+                began = loop.time()
+                async with asyncio.timeout_at(min(until, began + self._seconds)):
                     answer, length = await process.answer(job)
                 size += length
                 if size > MAX_CALL:
                     return _End.LARGE, False
                 done.append(answer.rendered)
-                if answer.spent:
-                    return None, False
+                long = answer.spent or loop.time() - began > self._slow
+                if long and (self._turns.mark(job) or answer.spent):
+                    return None, not (left or answer.spent)  # what is left waits its turn
         except TimeoutError:
             return (_End.LATE if loop.time() >= until else _End.SLOW), False
         except Gone:

@@ -256,6 +256,28 @@ async def test_who_is_not_begun_in_time_is_told() -> None:
         assert _text((await renderer.render([_job()], DATA))[0]) == "Hello Ann"
 
 
+async def test_H3_a_rule_that_takes_its_time_leaves_a_process_to_the_others() -> None:
+    async with _renderer(seconds=0.5, in_all=60.0, patience=30.0) as renderer:
+        slow = [asyncio.create_task(renderer.render([_job(ENDLESS)] * 60, DATA)) for _ in range(4)]
+        await until(at_work)
+        for _ in range(5):
+            assert _text((await renderer.render([_job()], DATA))[0]) == "Hello Ann"
+        assert not any(task.done() for task in slow)
+        for task in slow:
+            task.cancel()
+        await asyncio.wait(slow)
+        assert _text((await renderer.render([_job()], DATA))[0]) == "Hello Ann"
+
+
+async def test_jobs_behind_a_slow_one_are_rendered_all_the_same() -> None:
+    slow = _job("{{ 'x' * 10**12 }}")
+    async with _renderer(slow=0.0) as renderer:
+        for _ in range(2):
+            rendered = await renderer.render([_job(), slow, slow, _job(), slow], DATA)
+            assert [one.problem is None for one in rendered] == [True, False, False, True, False]
+            assert _text(rendered[3]) == "Hello Ann"
+
+
 async def test_who_is_cancelled_leaves_no_answers_for_the_next() -> None:
     async with _renderer(processes=1, seconds=30.0) as renderer:
         asking = asyncio.create_task(renderer.render([_job("not yours"), _job(ENDLESS)], DATA))
