@@ -38,7 +38,7 @@ def happened(view: MessageView) -> Iterator[TimelineEvent]:
     for place, event in enumerate(view.timeline):
         if event.rule is not None:
             now = _Way(event.rule, event.provider, event.rewrite)
-            yield from _led(event, way, now)
+            yield from _led(event, way, now, view.via)
             way = now
         yield event
         yield from outcomes.pop(place, ())
@@ -55,12 +55,19 @@ def _accepted(view: MessageView) -> TimelineEvent:
     return TimelineEvent(at=view.received_at, kind="accepted", recipients=everybody, detail=detail)
 
 
-def _led(event: TimelineEvent, before: _Way, now: _Way) -> Iterator[TimelineEvent]:
+def _led(event: TimelineEvent, before: _Way, now: _Way, via: str) -> Iterator[TimelineEvent]:
     if now[:2] != before[:2]:
-        rule = "no route matched: any active provider" if now.rule == NO_ROUTE else f"routes[{now.rule}] matched"
-        yield TimelineEvent(at=event.at, kind="routed", provider=now.provider, recipients=event.recipients, detail=rule)
+        yield TimelineEvent(
+            at=event.at, kind="routed", provider=now.provider, recipients=event.recipients, detail=_rule(now, via)
+        )
     if now.rewrite is not None and now.rewrite != before.rewrite and now.rewrite != Rewrite():
         yield _rewritten(event.at, now.rewrite, "as the route asks")
+
+
+def _rule(way: _Way, via: str) -> str:
+    if via:
+        return "it names its provider" if way.provider == via else f"rerouted; it names {via}"
+    return "no route matched: any active provider" if way.rule == NO_ROUTE else f"routes[{way.rule}] matched"
 
 
 def _rewritten(at: float, changes: Rewrite, why: str) -> TimelineEvent:

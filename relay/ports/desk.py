@@ -43,7 +43,7 @@ class RecipientView(Struct, frozen=True, kw_only=True):
 
 
 class MessageView(Struct, frozen=True, kw_only=True):
-    """A message as people see it. `timeline` is filled by `show` only. `identity`: as in Message."""
+    """A message as people see it. `timeline` is filled by `show` only. `identity`, `via`: as in Message."""
 
     id: MessageId
     state: State
@@ -56,6 +56,7 @@ class MessageView(Struct, frozen=True, kw_only=True):
     expires_at: float | None = None
     labels: Labels | None = None
     identity: Rewrite | None = None
+    via: str = ""
     timeline: tuple[TimelineEvent, ...] = ()
 
 

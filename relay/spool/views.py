@@ -46,6 +46,7 @@ def view(
         expires_at=message.expires_at,
         labels=message.labels,
         identity=message.identity,
+        via=message.via,
         timeline=events if timeline else (),
     )
 

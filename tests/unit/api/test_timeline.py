@@ -43,6 +43,15 @@ def story(shown: MessageView) -> list[tuple[str, str]]:
     return [(event.kind, event.detail) for event in happened(shown)]
 
 
+def test_mail_that_names_its_provider_is_led_there_by_no_route() -> None:
+    first = attempt("b@x", provider="integration/3", detail="deferred: 451 later")
+    shown = view(gone("b@x"), events=(first, attempt("b@x", at=300.0)), via="integration/3")
+    assert [told for told in story(shown) if told[0] == "routed"] == [
+        ("routed", "it names its provider"),
+        ("routed", "rerouted; it names integration/3"),
+    ]
+
+
 def test_mail_that_goes_the_usual_way() -> None:
     shown = view(gone("b@x"), events=(attempt("b@x", conversation=SHORT),))
     events = list(happened(shown))
