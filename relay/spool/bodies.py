@@ -97,6 +97,7 @@ class Collector:
         self._pile = bytearray()  # not a list: a client that sends byte by byte must not cost an object each
         self._file = -1
         self._crc = 0
+        self._job: asyncio.Future[None] | None = None
 
     def feed(self, data: bytes) -> bool:
         self._pile += data
@@ -114,6 +115,12 @@ class Collector:
         return Body(size=self.size, path=self._files.path(self._message), crc=self._crc)
 
     async def discard(self) -> None:
+        """What is being written is written first, also when whoever asked for that was cancelled: the thread would make
+        a file that nobody knows, or write to a descriptor that is another file's by then.
+        """
+        if self._job is not None:
+            with contextlib.suppress(OSError):
+                await asyncio.shield(self._job)
         self._pile.clear()
         self._close()
         if self._message in self._files.loose:
@@ -121,8 +128,9 @@ class Collector:
             await asyncio.to_thread(self._files.remove, [self._message])
 
     async def _work(self, job: Callable[[], None]) -> None:
+        self._job = asyncio.ensure_future(asyncio.to_thread(job))
         try:
-            await asyncio.to_thread(job)
+            await asyncio.shield(self._job)
         except OSError as error:
             if error.errno == errno.EIO:
                 self._files.broken(error)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import resource
+import threading
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -79,6 +81,39 @@ async def test_a_discarded_body_leaves_nothing(tmp_path: Path, finished: bool) -
     await collector.discard()
     await collector.discard()
     assert files.names() == []
+
+
+class Slow(BodyFiles):
+    """A disk that takes its time to open a file."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.asked, self.go_on = threading.Event(), threading.Event()
+
+    def path(self, message: MessageId) -> Path:
+        self.asked.set()
+        assert self.go_on.wait(5)
+        return super().path(message)
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+async def test_what_is_being_written_is_discarded_when_that_has_ended(tmp_path: Path, cancelled: bool) -> None:
+    files = Slow(tmp_path / "bodies")
+    collector = Collector(files, ID)
+    collector.feed(b"x" * INLINE + b"\r\n")
+    before = len([*Path("/proc/self/fd").iterdir()])
+    draining = asyncio.ensure_future(collector.drain())
+    await asyncio.to_thread(files.asked.wait)
+    if cancelled:
+        draining.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await draining
+    asyncio.get_running_loop().call_later(0.01, files.go_on.set)
+    await collector.discard()
+    await asyncio.gather(draining, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_default_executor()  # nobody writes any more
+    assert files.names() == [] and not files.loose
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
 
 
 async def test_an_adopted_body_survives_its_writer(tmp_path: Path) -> None:
