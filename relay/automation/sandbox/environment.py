@@ -23,6 +23,14 @@ class Refused(TemplateRuntimeError):
     """Something that is not done for a template. Its message is for people."""
 
 
+class Forbidden(Refused):
+    """A template uses `name`, which none may."""
+
+    def __init__(self, name: object, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
 class Absent(UndefinedError):
     """Something that a template needs is not there. `owner`: in which it was looked up, `missing` for the data itself.
 
@@ -50,6 +58,8 @@ class Missing(StrictUndefined):
         super().__init__(hint, obj, name, exc)
         if exc is UndefinedError:
             self._undefined_exception = partial(Absent, hint, obj, name)  # type: ignore[assignment] # only called
+        elif exc is Forbidden:
+            self._undefined_exception = partial(Forbidden, name)  # type: ignore[assignment]
 
     @property
     def _undefined_message(self) -> str:
@@ -85,7 +95,7 @@ class Environment(ImmutableSandboxedEnvironment):
         return super().getattr(obj, attribute)
 
     def unsafe_undefined(self, obj: Any, attribute: str) -> Missing:
-        return self.undefined(f"templates cannot use {named(attribute)}", obj=obj, name=attribute, exc=Refused)  # type: ignore[return-value]
+        return self.undefined(obj=obj, name=attribute, exc=Forbidden)  # type: ignore[return-value]
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         whole = isinstance(left, int) and isinstance(right, int)
@@ -108,9 +118,3 @@ def _dict(*given: Any, **more: Any) -> dict[Any, Any]:
 
 def _namespace(*given: Any, **more: Any) -> Namespace:
     return Namespace(*given, **more)
-
-
-def named(name: object) -> str:
-    """A name that a template says, on one line and not too long to be read."""
-    words = str(name)[:80] if isinstance(name, str | int) else "this"
-    return "".join(c if c.isprintable() else "?" for c in words)

@@ -1,7 +1,7 @@
 """Why a template came to nothing, in words for who wrote it: what is missing, and what may have been meant.
 
-Called by `rendering` with what was raised. It shows names, never a value of the event, which may be secret; so of
-Python's own messages only those that name nothing but types.
+Called by `rendering` with what was raised. It shows names that the template says, never a value of the event, which may
+be secret and may be what is looked up; so of Python's own messages only those that name nothing but types (hazard H8).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from jinja2.exceptions import FilterArgumentError, SecurityError, TemplateRuntimeError, TemplateSyntaxError
 from jinja2.utils import missing
 
-from relay.automation.sandbox.environment import Absent, Refused, named
+from relay.automation.sandbox.environment import Absent, Forbidden, Refused
 from relay.automation.sandbox.limits import MEMORY
 from relay.config.words import did_you_mean
 
@@ -23,6 +23,7 @@ _MOST = 10_000
 """Things of the event that are looked at to tell where a mapping stands in it."""
 
 _CANDIDATES = 200
+_LONGEST = 80
 
 _KINDS = {
     "str": "text",
@@ -66,10 +67,12 @@ _SENTENCES: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
-def sentence(error: Exception, data: Mapping[str, Any]) -> str:
-    """Cause and, where it can be told, what to do."""
+def sentence(error: Exception, data: Mapping[str, Any], source: str) -> str:
+    """Cause and, where it can be told, what to do. `source`: of the template or the condition."""
     if isinstance(error, Absent):
-        return _absent(error, data)
+        return _absent(error, data, source)
+    if isinstance(error, Forbidden):
+        return f"templates cannot use {_named(error.name, source)}"
     if isinstance(error, Refused):
         return error.message or "is refused"
     if isinstance(error, TypeError) and (told := _of_types(str(error))):
@@ -88,31 +91,49 @@ def line(error: Exception) -> int:
     return found
 
 
-def _absent(error: Absent, data: Mapping[str, Any]) -> str:
+def _absent(error: Absent, data: Mapping[str, Any], source: str) -> str:
     if error.hint:
         return error.hint[:1].lower() + error.hint[1:].rstrip(".")
     owner = data if error.owner is missing else error.owner
     if not isinstance(owner, dict | list):
-        return _lacking(owner, error.name)
-    near = _near(error.name, owner if isinstance(owner, dict) else ())
+        return _lacking(owner, error.name, source)
+    near = _near(error.name, owner if isinstance(owner, dict) else (), source)
     path = () if owner is data else _path(owner, data)
     if path is None:  # the template made it
         kind = "list" if isinstance(owner, list) else "mapping"
-        return f"{named(error.name)} is missing from the {kind} in which it is looked up{near}"
-    return f"{_dotted((*path, error.name))} is missing from the event's data{near}"
+        return f"{_named(error.name, source)} is missing from the {kind} in which it is looked up{near}"
+    place = _dotted(path, source) + _step(error.name, source, first=not path)
+    return f"{place} is missing from the event's data{near}"
 
 
-def _lacking(owner: object, name: object) -> str:
+def _lacking(owner: object, name: object, source: str) -> str:
     if owner is None:
-        return f"{named(name)} is missing: it is looked up in null"
+        return f"{_named(name, source)} is missing: it is looked up in null"
     kind = _KINDS.get(type(owner).__name__, "this")
-    return f"{kind} has no {named(name)}" + _near(name, (word for word in dir(owner) if word[0] != "_"))
+    return f"{kind} has no {_named(name, source)}" + _near(
+        name, (word for word in dir(owner) if word[0] != "_"), source
+    )
 
 
-def _near(name: object, known: Iterable[object]) -> str:
+def _near(name: object, known: Iterable[object], source: str) -> str:
     """Only among a few short ones: a comparison takes time, and the time is counted."""
-    words = [word for word in islice(known, _CANDIDATES) if isinstance(word, str) and len(word) <= 80]
-    return did_you_mean(name, words) if isinstance(name, str) and len(name) <= 80 else ""
+    if not isinstance(name, str) or len(name) > _LONGEST or not _said(name, source):
+        return ""
+    return did_you_mean(
+        name, [word for word in islice(known, _CANDIDATES) if isinstance(word, str) and len(word) <= _LONGEST]
+    )
+
+
+def _said(name: object, source: str) -> bool:
+    """The template itself has this name: it is not what some value of the event happens to be."""
+    return isinstance(name, str | int) and bool(re.search(rf"(?<!\w){re.escape(str(name))}(?!\w)", source))
+
+
+def _named(name: object, source: str) -> str:
+    """On one line and not too long to be read; `…` for what the template does not say."""
+    if not _said(name, source):
+        return "…"
+    return "".join(c if c.isprintable() else "?" for c in str(name)[:_LONGEST])
 
 
 def _path(wanted: object, data: Mapping[str, Any]) -> tuple[object, ...] | None:
@@ -129,15 +150,19 @@ def _path(wanted: object, data: Mapping[str, Any]) -> tuple[object, ...] | None:
     return None
 
 
-def _dotted(path: tuple[object, ...]) -> str:
-    """`user.orders[0].name`, and `user['first-name']` where a dot would not do."""
-    text = ""
-    for part in path:
-        if isinstance(part, str) and part.isidentifier():
-            text += f".{named(part)}" if text else named(part)
-        else:
-            text += f"['{named(part)}']" if isinstance(part, str) else f"[{named(part)}]"
-    return text
+def _dotted(path: tuple[object, ...], source: str) -> str:
+    """`user.orders[0].name`, and `user['first-name']` where a dot would not do. Positions in lists are no values."""
+    steps = (
+        f"[{part}]" if isinstance(part, int) else _step(part, source, first=not at) for at, part in enumerate(path)
+    )
+    return "".join(steps)
+
+
+def _step(name: object, source: str, *, first: bool) -> str:
+    words = _named(name, source)
+    if isinstance(name, str) and name.isidentifier() and words != "…":
+        return words if first else f".{words}"
+    return f"['{words}']" if isinstance(name, str) and words != "…" else f"[{words}]"
 
 
 def _of_types(message: str) -> str:

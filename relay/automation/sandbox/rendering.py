@@ -72,7 +72,7 @@ class Rendering:
                 left -= size
         except Exception as error:
             self.spent = self.spent or isinstance(error, MemoryError)
-            return Rendered(problem=Problem(place=text.place, text=_explained(error, data, text.source)))
+            return Rendered(problem=Problem(place=text.place, text=_explained(error, data, text.source, job.condition)))
         return Rendered(values=tuple(values))
 
     def _condition(self, source: str) -> Callable[[dict[str, Any]], bool]:
@@ -116,7 +116,7 @@ def _parts(template: Template, data: dict[str, Any]) -> Iterable[str]:
     return template.root_render_func(template.new_context(data))
 
 
-def _explained(error: Exception, data: dict[str, Any], source: str) -> str:
-    words = faults.sentence(error, data)
+def _explained(error: Exception, data: dict[str, Any], source: str, condition: str) -> str:
+    words = faults.sentence(error, data, source or condition)
     where = faults.line(error) if "\n" in source.strip("\n") else 0
     return f"line {where}: {words}" if where and not words.startswith("line ") else words

@@ -74,7 +74,7 @@ async def test_the_events_data_comes_as_it_is(renderer: Renderer) -> None:
     (rendered,) = await renderer.render(
         [_job("{{ big }} {{ float }} {{ null }} {{ yes }} {{ text }} {{ deep }}")], data
     )
-    assert rendered.values == (f"{2**200} 0.5 None True ä€😀\x00\r\n {{'a': [[[1]]]}}",)
+    assert rendered.values == (f"{2**200} 0.5  True ä€😀\x00\r\n {{'a': [[[1]]]}}",)
 
 
 def _deep() -> dict[str, Any]:

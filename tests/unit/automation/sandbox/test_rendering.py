@@ -119,6 +119,32 @@ def test_who_wrote_it_is_told_cause_and_fix(source: str, expected: str) -> None:
     assert SECRET not in told and "Traceback" not in told and "/" not in told
 
 
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("{{ user[user.token] }}", "user[…] is missing from the event's data"),
+        ("{{ [1][user.token] }}", "… is missing from the list in which it is looked up"),
+        ("{{ [1][user.age] }}", "… is missing from the list in which it is looked up"),
+        ("{{ order.items[user.age].n }}", "order.items[…] is missing from the event's data"),
+        ("{{ ''|attr(user.token) }}", "text has no …"),
+        ("{{ user.address[user.token] }}", "… is missing: it is looked up in null"),
+        ("{{ ''|attr('__cla' ~ 'ss__') }}", "templates cannot use …"),
+        ("{{ [user]|map(attribute=user.token)|list }}", "user[…] is missing from the event's data"),
+        ("{{ ('{0.' ~ user.token ~ '}').format(user) }}", "user[…] is missing from the event's data"),
+        ("{% for key, tea in prices|items %}{{ tea.n }}{% endfor %}", "prices[…].n is missing from the event's data"),
+        ("{{ prices.s3cr3t.n }}", "prices.s3cr3t is missing from the event's data, did you mean 's3cr3t-value'?"),
+    ],
+)
+def test_H8_what_is_looked_up_is_shown_only_if_the_template_says_it(source: str, expected: str) -> None:
+    data = DATA | {"prices": {SECRET: {"m": 1}}}
+    jobs = [Job(texts=(Text(place=(), source=source),))]
+    if source.startswith("{{"):
+        jobs += [Job(condition=f"({source[3:-3]})|string")]
+    for job in jobs:
+        rendered = Rendering().job(job, data)
+        assert rendered.problem and rendered.problem.text == expected
+
+
 ESCAPES = [
     "{{ ''.__class__ }}",
     "{{ ''['__class__'] }}",
@@ -336,7 +362,7 @@ def test_the_problem_is_of_the_text_it_is_in() -> None:
 
 
 def test_H9_names_are_shown_on_one_line_and_short() -> None:
-    assert _told("{{ user['a\\nb\x1b'] }}") == "user['a?b?'] is missing from the event's data"
+    assert _told("{{ user['a\tb\x1b'] }}") == "user['a?b?'] is missing from the event's data"
     assert len(_told("{{ user['" + "x" * 10_000 + "'] }}")) < 200
 
 
