@@ -15,6 +15,9 @@ from relay.cli.options import Failure
 
 JSON = dict[str, Any]
 
+_PARTS = ("body", "query", "path", "header")  # of a request, as answers name them
+_LISTED = 2
+
 
 class Relay(ABC):
     """A relay's HTTP API. `exchange` is how it is reached; the rest is what is asked for most."""
@@ -72,10 +75,11 @@ def decoded(content: bytes) -> JSON:
 def refusal(status: int, problem: Mapping[str, Any]) -> Failure:
     """A problem document as a sentence. What the relay could not read is wrong usage."""
     detail = str(problem.get("detail") or f"the relay answered {status}")
-    errors = "; ".join(f"{_field(error['loc'])}: {error['msg']}" for error in problem.get("errors", ()))
+    errors = "; ".join(f"{_place(error['loc'])}: {error['msg']}" for error in problem.get("errors", ()))
     return Failure(f"{detail}: {errors}" if errors else detail, 2 if status in (400, 422) else 1)
 
 
-def _field(loc: Sequence[object]) -> str:
-    """The name of what is wrong, not its place in a list."""
-    return str(next((part for part in reversed(loc) if isinstance(part, str)), loc[-1]))
+def _place(loc: Sequence[object]) -> str:
+    """The way to what is wrong, such as actions.1.data.subject; of a field on top its name, not its place in a list."""
+    way = loc[1:] if len(loc) > 1 and loc[0] in _PARTS else loc
+    return str(way[0]) if len(way) == _LISTED and isinstance(way[1], int) else ".".join(map(str, way))

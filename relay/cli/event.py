@@ -58,6 +58,8 @@ def caused(options: Options, answer: JSON) -> None:
         rows(("WORKFLOW", "ID"), mails)
         for one in answer["skipped"]:
             complain(f"{_place(one)} made no mail: its if is false")
+        if not (answer["fired"] or answer["skipped"] or answer["failed"]):
+            complain("no workflow waits for it: relay workflow list shows the events")
     failures(options, answer)
 
 

@@ -58,6 +58,8 @@ def test_a_rule_may_be_json_and_may_come_on_standard_input(relay, ask, write):
         (b"[]", "no workflow"),
         (b"\xff", "not UTF-8"),
         (b"{}", "actions"),
+        (b"workflows:\n- name: a\n", "without workflows:"),
+        (b"- name: a\n", "without the dash"),
     ],
 )
 def test_H4_a_file_that_is_no_rule_is_refused(relay, ask, tmp_path, content, why):
@@ -68,6 +70,23 @@ def test_H4_a_file_that_is_no_rule_is_refused(relay, ask, tmp_path, content, why
     assert why in refused.err
     assert "Traceback" not in refused.err
     assert ask("workflow", "add", tmp_path / "none").code == 2
+
+
+def test_what_is_wrong_with_a_rule_is_said_with_the_way_to_it(relay, ask, tmp_path):
+    mail = {"to": "ann@example.org", "subject": "Hello", "body": "Hello"}
+    file = tmp_path / "rule.yaml"
+    file.write_text(yaml.safe_dump(rule("a", mail, mail | {"to": ["ann@example.org", "bob"], "subject": "{{ a"})))
+    said = ask("workflow", "add", file).err
+    assert "actions.1.data.subject: " in said
+    assert "actions.1.data.to.1: " in said
+    file.write_text(yaml.safe_dump(rule("a", mail, name="no/name")))
+    assert " name: must be" in ask("workflow", "add", file).err
+
+
+def test_an_event_that_nothing_waits_for_is_no_error_but_said(relay, ask, file):
+    done = ask("event", "send", "user.craeted")
+    assert (done.code, done.out, done.err) == (0, "", "no workflow waits for it: relay workflow list shows the events\n")
+    assert ask("event", "send", "user.craeted", "--json").err == ""
 
 
 def test_a_preview_mails_nothing(relay, ask, file):
