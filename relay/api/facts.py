@@ -25,24 +25,32 @@ Place = tuple[str | int, ...]
 
 
 def _problems(data: dict[str, Any]) -> Iterator[tuple[Place, str]]:
-    """Without recursion: depth is one of the things that are judged (hazard H6)."""
-    left: list[tuple[Place, Any]] = [((), data)]
-    while left:
-        place, value = left.pop()
-        if isinstance(value, dict | list) and len(place) > DEEPEST:
-            yield place[:DEEPEST], f"is nested more than {DEEPEST} levels deep"
-        elif isinstance(value, dict):
-            yield from ((place, "has a key with half a surrogate pair") for key in value if _HALF.search(key))
-            left += [((*place, key), inner) for key, inner in value.items()]
-        elif isinstance(value, list):
-            left += [((*place, position), inner) for position, inner in enumerate(value)]
-        elif why := _problem(value):
-            yield place, why
+    """Without recursion: depth is one of the things that are judged (hazard H6). A place is made only where something
+    is wrong: there may be half a million values.
+    """
+    place: list[str | int] = []
+    levels: list[Iterator[tuple[str | int, Any]]] = [iter(data.items())]
+    while levels:
+        for step, value in levels[-1]:
+            if isinstance(step, str) and not step.isascii() and _HALF.search(step):
+                yield tuple(place), "has a key with half a surrogate pair"
+            if isinstance(value, dict | list):
+                if len(levels) > DEEPEST:
+                    yield tuple(place), f"is nested more than {DEEPEST} levels deep"
+                elif value:
+                    place.append(step)
+                    levels.append(iter(value.items() if isinstance(value, dict) else enumerate(value)))
+                    break
+            elif why := _problem(value):
+                yield (*place, step), why
+        else:
+            levels.pop()
+            del place[-1:]
 
 
 def _problem(value: str | int | float | None) -> str:
     if isinstance(value, str):
-        return "has half a surrogate pair; write whole characters" if _HALF.search(value) else ""
+        return "" if value.isascii() or not _HALF.search(value) else "has half a surrogate pair; write whole characters"
     if isinstance(value, float):
         return "" if math.isfinite(value) else "is no number that JSON has (RFC 8259 6)"
     if isinstance(value, int) and not -_LARGEST <= value < 2 * _LARGEST:

@@ -5,6 +5,7 @@ Used by the resources that send, each of which says what is to be done. It never
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -22,6 +23,8 @@ from relay.model import Scope
 from relay.posting import Asked
 
 M = TypeVar("M", bound=BaseModel)
+
+_WORTH_A_THREAD = 64 * 1024  # bytes of JSON, which may be as many values; judging more holds everybody up
 
 KEY = {
     "name": "Idempotency-Key",
@@ -126,7 +129,7 @@ async def submitted(
         claim = await sending.uses.find(use)
         if claim is not None:
             return answer(Taken(answer=replay(claim, digest.text()), replayed=True))
-        given = parse(model, body)
+        given = await asyncio.to_thread(parse, model, body) if len(body) > _WORTH_A_THREAD else parse(model, body)
         del body
         return answer(await work(given, Submitted(who, use, digest.text() if use.key else "")))
     finally:

@@ -120,7 +120,7 @@ def content_type_problem(kind: str) -> str:
     if not _TYPE.fullmatch(kind.lower()):
         return "is no media type such as application/pdf or text/csv; charset=utf-8"
     if kind.lower().startswith(("multipart/", "message/")):
-        return f"cannot be attached as {kind.lower()}; leave content_type out, it is {OCTETS} then"
+        return f"is that of a message or of its parts; leave content_type out, it is {OCTETS} then"
     return ""
 
 

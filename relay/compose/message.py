@@ -57,7 +57,7 @@ def compose(draft: Draft, house: House, *, id: MessageId, client: str, now: floa
     try:
         identity = sender_of(house, draft.identity)
     except UnknownIdentity as unknown:
-        return Unfit(field="identity", problem=str(unknown))
+        return Unfit(field="identity", problem=unknown.problem)  # a template may have made it of a secret
     sender = draft.sender or Mailbox(identity.address, identity.name)
     head = _head(draft, sender, _reply_to(draft, identity), house, id, max(now, at))
     pieces = _content(draft, id, head)

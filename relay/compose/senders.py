@@ -38,7 +38,11 @@ class House(Struct, frozen=True, kw_only=True):
 
 
 class UnknownIdentity(Exception):
-    """No identity has this name; the text names those there are."""
+    """No identity has this name; the text names it and those there are, `problem` only those."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"identity {name[:80]!a} {problem}")
+        self.problem = problem
 
 
 def sender_of(house: House, identity: str = "") -> Identity:
@@ -51,7 +55,7 @@ def named(identities: Mapping[str, Identity], name: str) -> Identity:
     found = identities.get(name)
     if found is None:
         known = ", ".join(sorted(identities)) or "there is none; add it under identities in the configuration"
-        raise UnknownIdentity(f"identity {name[:80]!a} is not one of: {known}")
+        raise UnknownIdentity(name, f"is not one of: {known}")
     return found
 
 

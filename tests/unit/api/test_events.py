@@ -189,6 +189,30 @@ async def test_H6_deep_data_are_refused(relay, depth, shape):
     assert answer.status in (400, 422)
 
 
+async def test_H6_a_large_body_is_judged_while_others_are_served(relay):
+    body = b'{"event":"x","data":{"a":[' + b",".join([b"[1]"] * 200_000) + b"]}}"
+    telling = asyncio.create_task(relay("POST", PATH, body))
+    turns = 0
+    while not telling.done():
+        await asyncio.sleep(0.001)
+        turns += 1
+    assert (await telling).status == 202 and turns > 10
+
+
+@pytest.mark.parametrize(
+    ("data", "place"),
+    [
+        ({"a": [{}, [], {"b": [1, "\ud800"]}]}, ["a", 2, "b", 1]),
+        ({"a": {"b": {"c": 1}}, "z": "\ud800"}, ["z"]),
+        ({"a": {"b": {"\ud800": {}}, "c": 1}}, ["a", "b"]),
+        ({"a": [[[[1]], 1 << 64]]}, ["a", 0, 1]),
+    ],
+)
+async def test_H6_the_place_in_the_data_is_named(relay, data, place):
+    answer = await relay("POST", PATH, {"event": "x", "data": data})
+    assert (answer.status, [one["loc"] for one in answer.json["errors"]]) == (422, [["body", "data", *place]])
+
+
 async def test_data_may_be_as_deep_as_it_says(relay):
     inner = "[" * (DEEPEST - 1) + "]" * (DEEPEST - 1)
     assert (await relay("POST", PATH, f'{{"event":"x","data":{{"a":{inner}}}}}'.encode())).status == 202
@@ -235,6 +259,15 @@ async def test_what_the_spool_does_not_take_leaves_nothing(relay, reply, status)
     assert int(answer.headers["retry-after"]) > 0
     assert (relay.intake.submissions, relay.intake.happened, relay.intake.discarded) == ([], [], 1)
     assert not [event for event in relay.events if isinstance(event, EventTold)]
+
+
+async def test_what_the_spool_cannot_begin_leaves_nothing_and_frees_its_key(relay):
+    relay.intake.error = ValueError("not to be written")
+    answer = await relay("POST", PATH, EVENT, {"Idempotency-Key": "k"})
+    assert answer.status == 500
+    assert (relay.intake.submissions, relay.intake.discarded) == ([], 1)
+    relay.intake.error = None
+    assert (await relay("POST", PATH, EVENT, {"Idempotency-Key": "k"})).status == 202
 
 
 async def test_a_full_spool_is_told_before_the_body_is_read(relay):

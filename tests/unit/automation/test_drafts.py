@@ -224,6 +224,15 @@ def test_H1_what_is_no_content_type(kind: str) -> None:
     assert found.place == (*DATA, "attachments", 1, "content_type")
 
 
+@pytest.mark.parametrize("place", EVERY)
+@pytest.mark.parametrize(
+    "value", ["s3cr3t\r\nX: y", "message/s3cr3t", "multipart/s3cr3t", "a@s3cr3t..x", "s3cr3t, b@x"]
+)
+def test_H8_no_problem_repeats_what_was_rendered(place: tuple[str | int, ...], value: str) -> None:
+    found = of(place, value)
+    assert isinstance(found, Draft) or "s3cr3t" not in found.text
+
+
 def kind_of(filename: str, kind: str = "") -> Draft | Problem:
     file = Enclosure(filename="x", content="x", content_type="x" if kind else "")
     mail = MailTemplate(to=("to",), subject="s", attachments=(file,))

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from relay.automation.firing import MOST, Automation, Planned, TooMuch
+from relay.automation.firing import MOST, Automation, Crowded, Planned, TooMuch
 from relay.automation.jobs import Problem
 from relay.automation.renderer import Overloaded
 from relay.model import Labels, Workflow
-from relay.posting import Asked, Post
+from relay.posting import MOST_TOGETHER, Asked, Post
 from relay.testing.fakes import FakeBodyWriter, FakeIntake
 from tests.automation import ANN, MAIL, FakeRenderer, FakeWorkflows, made_of, rule
 from tests.desk import NOW
@@ -27,14 +27,14 @@ class World:
         self.intake = FakeIntake()
         self.renderer = FakeRenderer()
         self.house = HOUSE
-        post = Post(
+        self.post = Post(
             intake=self.intake,
             house=lambda: self.house,
             capturing=lambda: False,
             observe=lambda event: None,
             clock=lambda: NOW,
         )
-        self.automation = Automation(FakeWorkflows(*rules), self.renderer, post)
+        self.automation = Automation(FakeWorkflows(*rules), self.renderer, self.post)
 
     async def event(self, data: Any = ANN, name: str = "user.created") -> Planned:
         return await self.automation.event("e1", name, data, ASKED)
@@ -154,6 +154,7 @@ async def test_what_cannot_be_composed_has_its_place(changed: Any, action: Any, 
     planned = await world.event()
     assert failed(planned) == [("a", 0, ["actions", 0, "data", place])]
     assert words in planned.outcome["failed"][0]["error"]
+    assert "nobody" not in planned.outcome["failed"][0]["error"]  # H8: the event's data may have said it
     assert failed(await world.automation.run("e2", named("a", action), ANN, ASKED)) == failed(planned)
     assert (await world.automation.preview(named("a", action), ANN))["failed"] == planned.outcome["failed"]
 
@@ -248,6 +249,31 @@ async def test_more_mail_than_one_event_may_cause_is_none() -> None:
     with pytest.raises(TooMuch, match="1000 mails"):
         await more.event()
     assert more.intake.discarded == MOST + 1
+
+
+BIG = {"user": {"email": "ann@example.org", "name": "x" * 200_000}}
+
+
+async def test_D9_the_mail_of_one_event_is_bounded_in_memory() -> None:
+    world = World(*[named(f"r{number}", *[MAIL] * 50) for number in range(4)])
+    with pytest.raises(TooMuch, match=f"{MOST_TOGETHER} bytes together"):
+        await world.event(BIG)
+    assert world.intake.discarded == MOST_TOGETHER // 200_400 + 1
+    assert not world.post.crowded
+
+
+async def test_D9_and_so_is_that_of_all_events_until_it_is_handed_in() -> None:
+    world = World(*[named(f"r{number}", *[MAIL] * 50) for number in range(3)])
+    first, second = await world.event(BIG), await world.event(BIG)
+    with pytest.raises(Crowded):
+        await world.event(BIG)
+    left = world.intake.discarded
+    assert await world.post.hand_in(first.letters, ASKED) is None
+    await world.post.discard(second.letters)
+    await world.post.discard(second.letters)
+    third = [await world.event(BIG), await world.event(BIG)]
+    assert [len(planned.letters) for planned in third] == [150, 150]
+    assert world.intake.discarded == left + 300
 
 
 async def test_a_sandbox_without_time_is_told() -> None:
