@@ -93,8 +93,9 @@ class FakeWorkflows:
         self.known[name].insert(0, replace(made, version=old.version + 1))
         return self.known[name][0]
 
-    async def remove(self, name: str) -> None:
-        self._ours(name)
+    async def remove(self, name: str, *, version: int | None = None) -> None:
+        if version not in (None, self._ours(name).version):
+            raise Outdated(self._ours(name).version)
         del self.known[name]
 
     async def versions(self, name: str) -> Sequence[Workflow]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import Request
 from msgspec import Struct
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from relay.api.bodies import fitting, judged, media_type, read
 from relay.api.events import CAUSED, Failed, Fired, Skipped
@@ -55,6 +55,14 @@ class Given(Struct, frozen=True):
 
 class _Version(BaseModel):
     version: Annotated[int | None, Field(ge=1, le=1 << 31)] = None
+
+
+def _is_version(value: Any) -> bool:
+    try:
+        _Version.model_validate({"version": value})
+    except ValidationError:
+        return False
+    return True
 
 
 def _given(document: Any) -> Given:
@@ -108,11 +116,12 @@ class Trial(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def without_what_was_added(cls, document: Any) -> Any:
-        """As in `given`."""
+        """As in `given`. What cannot be a version stays, and is no field of a rule."""
         if not isinstance(document, dict) or not isinstance(document.get("workflow"), dict):
             return document
-        own = {k: v for k, v in document["workflow"].items() if k not in ADDED and k != "version"}
-        return {**document, "workflow": own}
+        rule = document["workflow"]
+        version = {"version"} if _is_version(rule.get("version")) else set()
+        return {**document, "workflow": {key: value for key, value in rule.items() if key not in ADDED | version}}
 
 
 async def trial(request: Request) -> Trial:
@@ -126,7 +135,8 @@ async def trial(request: Request) -> Trial:
 def rule_schema() -> dict[str, Any]:
     """A rule as it is sent, for the description; it is in there once."""
     schema = inlined(rules.Workflow.model_json_schema()) | {"title": NAME, "examples": [RULE]}
-    version = {"type": "integer", "minimum": 1, "description": "of PUT: what it must be at, else 409"}
+    known = _Version.model_json_schema()["properties"]["version"]
+    version = {"anyOf": known["anyOf"], "description": "of PUT: what it must be at, else 409"}
     return {**schema, "properties": {**schema["properties"], "version": version}}
 
 

@@ -41,8 +41,8 @@ _IF_MATCH = {
     "name": "If-Match",
     "in": "header",
     "required": False,
-    "description": "what ETag said: it is replaced only if it is still that",
-    "schema": {"type": "string", "maxLength": 20},
+    "description": "what ETag said: only if it is still at that version",
+    "schema": {"type": "string"},
 }
 
 
@@ -134,10 +134,20 @@ def _change(routes: APIRouter, operations: WorkflowOperations) -> None:
         except Outdated as error:
             raise outdated(error, 409 if matched is None else 412) from None
 
-    @routes.delete("/{name}", operation_id="remove_workflow", status_code=204, responses=_UNKNOWN | _READ_ONLY)
-    async def remove_workflow(who: Who, name: Name) -> None:
-        """And its versions; the name is free again."""
-        await operations.remove(who.name, name)
+    @routes.delete(
+        "/{name}",
+        operation_id="remove_workflow",
+        status_code=204,
+        responses=_UNKNOWN | _READ_ONLY | _STALE,
+        openapi_extra={"parameters": [_IF_MATCH]},
+    )
+    async def remove_workflow(who: Who, name: Name, request: Request) -> None:
+        """And its versions; the name is free again. With If-Match, only if that is what it is at."""
+        matched = _matched(request)
+        try:
+            await operations.remove(who.name, name, matched)
+        except Outdated as error:
+            raise outdated(error, 412) from None
 
 
 def _try(routes: APIRouter, operations: WorkflowOperations) -> None:

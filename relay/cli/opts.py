@@ -55,7 +55,11 @@ def rule_of(file: Path) -> JSON:
     except (ValueError, RecursionError):
         found = _of_yaml(text, str(file))
     if not isinstance(found, dict):
-        fix = "give one rule, without the dash" if isinstance(found, list) and found else "write trigger: and actions: into it"
+        fix = (
+            "give one rule, without the dash"
+            if isinstance(found, list) and found
+            else "write trigger: and actions: into it"
+        )
         raise Failure(f"{file} is no workflow: {fix}", 2)
     if "workflows" in found:
         raise Failure(f"{file} is a configuration: give one of its rules, without workflows: and the dash", 2)

@@ -82,8 +82,8 @@ class Workflows(Protocol):
     ) -> Workflow:
         """All of it replaced by a new version. Raises LookupError, ReadOnly; Outdated when it is not at `version`."""
 
-    async def remove(self, name: str) -> None:
-        """Its name is free again, its versions are gone. Raises LookupError, ReadOnly."""
+    async def remove(self, name: str, *, version: int | None = None) -> None:
+        """Its name is free again, its versions are gone. Raises LookupError, ReadOnly; Outdated as `change`."""
 
     async def versions(self, name: str) -> Sequence[Workflow]:
         """What it was, newest first, at most a hundred. Raises LookupError. Of the file there is only what is."""

@@ -131,18 +131,16 @@ class StoredWorkflows:
     async def _change(
         self, name: str, document: Mapping[str, object], who: str, now: float, version: int | None
     ) -> Workflow:
-        old, id = self._own(name)
-        if version is not None and version != old.version:
-            raise Outdated(old.version)
+        old, id = self._own(name, version)
         one = workflow_of(document, name=name, version=old.version + 1, changed_at=now, changed_by=who)
         await self._write(partial(rows.update, id=id, one=one))
         return self._put(id, one)
 
-    async def remove(self, name: str) -> None:
-        await self._turn.alone(self._remove(name))
+    async def remove(self, name: str, *, version: int | None = None) -> None:
+        await self._turn.alone(self._remove(name, version))
 
-    async def _remove(self, name: str) -> None:
-        _, id = self._own(name)
+    async def _remove(self, name: str, version: int | None) -> None:
+        _, id = self._own(name, version)
         await self._write(partial(rows.remove, id=id))
         del self._made[id]
         self._settle()
@@ -167,11 +165,13 @@ class StoredWorkflows:
             raise LookupError(name)
         return one
 
-    def _own(self, name: str) -> tuple[Workflow, int]:
-        """One that may be changed here, and its id."""
+    def _own(self, name: str, version: int | None) -> tuple[Workflow, int]:
+        """One that may be changed here, if it is at `version`, and its id."""
         one = self._wanted(name)
         if one.origin == "file":
             raise ReadOnly(name)
+        if version not in (None, one.version):
+            raise Outdated(one.version)
         return one, self._id(name)
 
     def _id(self, name: str) -> int:

@@ -65,9 +65,10 @@ class WorkflowOperations:
         self._changed(who, "workflow changed", name)
         return made
 
-    async def remove(self, who: str, name: str) -> None:
+    async def remove(self, who: str, name: str, version: int | None = None) -> None:
+        """`version`: as in `change`."""
         with self._refusals(name):
-            await self.parts.workflows.remove(name)
+            await self.parts.workflows.remove(name, version=version)
         self._changed(who, "workflow removed", name)
 
     async def versions(self, name: str) -> JSON:
@@ -94,8 +95,7 @@ class WorkflowOperations:
         try:
             yield
         except NameTaken:
-            detail = f"there is a workflow {name!a} already: take another name, or replace that one with PUT"
-            raise Refusal(409, detail) from None
+            raise self._taken(name) from None
         except ReadOnly:
             detail = f"workflow {name!a} stands in {self.parts.source}: change it there, then reload"
             raise Refusal(409, detail) from None
@@ -103,6 +103,12 @@ class WorkflowOperations:
             raise Refusal(409, f"there may be no more workflows: {error}; remove one first") from None
         except LookupError:
             raise _unknown(name) from None
+
+    def _taken(self, name: str) -> Refusal:
+        there = self.parts.workflows.find(name)
+        of_file = there is not None and there.origin == "file"
+        fix = f"change that one in {self.parts.source}, then reload" if of_file else "replace that one with PUT"
+        return Refusal(409, f"there is a workflow {name!a} already: take another name, or {fix}")
 
 
 def outdated(error: Outdated, status: int) -> Refusal:

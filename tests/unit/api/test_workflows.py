@@ -235,6 +235,32 @@ async def test_somebody_else_s_change_is_not_overwritten(relay, body, headers, s
     assert relay.workflows.known["welcome"][0].version == (3 if status == 200 else 2)
 
 
+@pytest.mark.parametrize(("version", "status"), [('"2"', 204), ("*", 204), ('"1"', 412), ("2", 412)])
+async def test_somebody_else_s_change_is_not_removed(relay, version, status):
+    known(relay, "welcome", version=2)
+    answer = await relay("DELETE", f"{PATH}/welcome", **{"if-match": version})
+    assert (answer.status, "welcome" in relay.workflows.known) == (status, status == 412)
+
+
+async def test_a_taken_name_says_where_the_other_is(relay):
+    known(relay, "there")
+    known(relay, "of-file", origin="file")
+    for name, fix in (("there", "replace that one with PUT"), ("of-file", "change that one in the configuration file")):
+        answer = await relay("POST", PATH, rule(name=name))
+        assert (answer.status, fix in answer.json["detail"]) == (409, True)
+
+
+@pytest.mark.parametrize("version", [0, -1, "x", 1.5, []])
+@pytest.mark.parametrize("path", ["/preview", "/welcome"])
+async def test_what_is_no_version_is_refused(relay, path, version):
+    known(relay, "welcome")
+    given = rule() | {"version": version}
+    body, method = ({"workflow": given}, "POST") if path == "/preview" else (given, "PUT")
+    answer = await relay(method, PATH + path, body)
+    assert answer.status == 422
+    assert "version" in str(places(answer))
+
+
 async def test_a_name_cannot_be_changed(relay):
     known(relay, "welcome")
     answer = await relay("PUT", f"{PATH}/welcome", RULE | {"name": "other"})

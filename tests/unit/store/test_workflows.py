@@ -147,7 +147,9 @@ async def test_a_removed_name_is_free_and_begins_anew(kept: Keeping) -> None:
     await kept.open()
     await kept.workflows.add("a", document(), "", NOW)
     await kept.workflows.change("a", document(subject="2"), "", NOW)
-    await kept.workflows.remove("a")
+    with pytest.raises(Outdated):
+        await kept.workflows.remove("a", version=1)
+    await kept.workflows.remove("a", version=2)
     assert (listed(kept), kept.workflows.find("a"), kept.workflows.listening("user.created")) == ([], None, ())
     assert await kept.ask("SELECT (SELECT count(*) FROM workflow), count(*) FROM workflow_version") == [(0, 0)]
     again = await kept.workflows.add("a", document(), "", NOW)
