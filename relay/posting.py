@@ -29,6 +29,10 @@ from relay.model import (
 )
 from relay.ports import BodyWriter, Clock, Intake
 
+MOST_TOGETHER = 32 << 20
+"""Bytes of mail that one request may have in memory until it is handed in; each takes four times as many meanwhile."""
+
+_MOST_AT_ONCE = 64 << 20  # bytes of all requests together
 _WORTH_A_THREAD = 64 * 1024  # characters of text; encoding more holds everybody up
 
 
@@ -65,6 +69,11 @@ class Letter(Struct, frozen=True, kw_only=True):
     def id(self) -> MessageId:
         return self.submission.message.id
 
+    @property
+    def held(self) -> int:
+        """Bytes of it in memory."""
+        return len(self.submission.body.data or b"")
+
 
 class Post:
     """`capturing`: whether mail is kept instead of sent."""
@@ -83,6 +92,13 @@ class Post:
         self.clock = clock
         self._capturing = capturing
         self._observe = observe
+        self._held: dict[MessageId, int] = {}
+        self._all_held = 0
+
+    @property
+    def crowded(self) -> bool:
+        """Whether all that is in memory and not handed in yet is too much: who makes more of it gives up (hazard D9)."""
+        return self._all_held > _MOST_AT_ONCE
 
     def admit(self, size: int) -> Reply | None:
         """None, or why a mail of so many bytes (0: unknown) is not taken now; nothing of it need be read."""
@@ -91,8 +107,8 @@ class Post:
     async def prepare(
         self, draft: Draft, given: Given, asked: Asked, *, kind: str = "http", via: str = ""
     ) -> Letter | Unfit:
-        """`kind`: of its Source. `via`: the only provider it may go to. Raises OSError: the disk failed, nothing of it
-        is left.
+        """To be handed in or discarded. `kind`: of its Source. `via`: the only provider it may go to. Raises OSError:
+        the disk failed, nothing of it is left.
         """
         house, now = self.house(), self.clock()
         id = self.intake.new_id(now)
@@ -114,7 +130,10 @@ class Post:
             via=via,
         )
         submission = Submission(message=message, body=body, headers=composed.headers, due_at=due_at)
-        return Letter(submission=submission, message_id=composed.message_id, writer=writer)
+        letter = Letter(submission=submission, message_id=composed.message_id, writer=writer)
+        self._held[id] = letter.held
+        self._all_held += letter.held
+        return letter
 
     def state(self, submission: Submission) -> State:
         """What it will be in."""
@@ -151,10 +170,15 @@ class Post:
     ) -> Reply | None:
         batch = [letter.submission for letter in letters]
         captured = [self._captured(submission) for submission in batch]
-        refused = await self.intake.accept(batch, claim=claim, happening=happening)
+        try:
+            refused = await self.intake.accept(batch, claim=claim, happening=happening)
+        except Exception:  # it was not begun
+            await self.discard(letters)
+            raise
         if refused is not None:
             await self.discard(letters)
             return refused
+        self._let_go(letters)
         for submission, kept in zip(batch, captured, strict=True):
             self._report(submission.message, kept, asked)
         if happening is not None:
@@ -163,8 +187,13 @@ class Post:
 
     async def discard(self, letters: Sequence[Letter]) -> None:
         """Forget them; their files go."""
+        self._let_go(letters)
         for letter in letters:
             await letter.writer.discard()
+
+    def _let_go(self, letters: Sequence[Letter]) -> None:
+        for letter in letters:
+            self._all_held -= self._held.pop(letter.id, 0)
 
     def _report(self, message: Message, captured: bool, asked: Asked) -> None:
         self._observe(

@@ -19,11 +19,11 @@ from relay.compose.mailboxes import Mailbox
 from relay.compose.message import Unfit, compose
 from relay.model import Action, Labels, MessageId, Workflow
 from relay.ports import Workflows
-from relay.posting import Asked, Given, Letter, Post
+from relay.posting import MOST_TOGETHER, Asked, Given, Letter, Post
 
 MOST = 1000
 """Mails that one event may cause."""
-_LARGEST = 100 << 20  # bytes of all of them: those that are not large are in memory until they are handed in
+_LARGEST = 100 << 20  # bytes of all of them, also of those that are so large that they go to files
 _AT_ONCE = 100  # actions that the sandbox is asked for in one go
 _LONGEST = 500  # characters of what is said of a failure, which may repeat a name from a template
 _NOBODY = MessageId("0" * 13)
@@ -40,6 +40,10 @@ class Renders(Protocol):
 
 class TooMuch(Exception):
     """More mail than one event may cause; nothing of it is left. The text is cause and fix."""
+
+
+class Crowded(Exception):
+    """The mail of all events under way is too much at once; nothing of this one is left. Trying again helps."""
 
 
 class Planned(Struct, frozen=True, kw_only=True):
@@ -85,8 +89,8 @@ class Automation:
         return await self._plan(id, {"event": name}, self._workflows.listening(name), data, asked)
 
     async def run(self, id: str, workflow: Workflow, data: Data, asked: Asked) -> Planned:
-        """One rule, whatever it waits for. Raises TooMuch, OSError when a large mail cannot be written, and the
-        renderer's Overloaded; nothing of any mail is left then.
+        """One rule, whatever it waits for. Raises TooMuch, Crowded, OSError when a large mail cannot be written, and
+        the renderer's Overloaded; nothing of any mail is left then.
         """
         return await self._plan(id, {"workflow": workflow.name}, (workflow,), data, asked)
 
@@ -111,7 +115,7 @@ class Automation:
         self, id: str, of: Mapping[str, str], workflows: Sequence[Workflow], data: Data, asked: Asked
     ) -> Planned:
         report = _Report()
-        letters: list[tuple[Workflow, Letter]] = []
+        made = _Made(self._post)
         firing = await self._firing(workflows, data, report)
         try:
             for steps in _batches(firing):
@@ -120,13 +124,12 @@ class Automation:
                     if isinstance(letter, Unfit):
                         _unfitting(step, draft, letter, report)
                     else:
-                        letters.append((step.workflow, letter))
-                _bound([letter for _, letter in letters])
+                        made.add(step.workflow, letter)
         except BaseException:  # also when nobody waits any more: files would stay
-            await self._post.discard([letter for _, letter in letters])
+            await self._post.discard(made.all)
             raise
-        outcome = {"id": id, **of, **_caused(firing, letters), "failed": report.failed, "skipped": report.skipped}
-        return Planned(letters=tuple([letter for _, letter in letters]), outcome=outcome)
+        outcome = {"id": id, **of, **_caused(firing, made.letters), "failed": report.failed, "skipped": report.skipped}
+        return Planned(letters=made.all, outcome=outcome)
 
     async def _prepare(self, id: str, of: Mapping[str, str], step: _Step, draft: Draft, asked: Asked) -> Letter | Unfit:
         labels = Labels(tags=tuple(of.values()), metadata={"event": id, "workflow": step.workflow.name})
@@ -187,11 +190,30 @@ def _batches(steps: Sequence[_Step]) -> Sequence[Sequence[_Step]]:
     return [steps[start : start + _AT_ONCE] for start in range(0, len(steps), _AT_ONCE)]
 
 
-def _bound(letters: Sequence[Letter]) -> None:
-    if len(letters) > MOST:
-        raise TooMuch(f"it would cause more than {MOST} mails; give rules a condition, or several events")
-    if sum([letter.submission.message.size for letter in letters]) > _LARGEST:
-        raise TooMuch(f"its mails would have more than {_LARGEST} bytes together; make them smaller, or fewer")
+class _Made:
+    """The mail of one event, so far."""
+
+    def __init__(self, post: Post) -> None:
+        self.letters: list[tuple[Workflow, Letter]] = []
+        self._post = post
+        self._size = self._held = 0
+
+    @property
+    def all(self) -> tuple[Letter, ...]:
+        return tuple([letter for _, letter in self.letters])
+
+    def add(self, workflow: Workflow, letter: Letter) -> None:
+        """Raises TooMuch, Crowded; then, too, it is among them."""
+        self.letters.append((workflow, letter))
+        self._size += letter.submission.message.size
+        self._held += letter.held
+        if len(self.letters) > MOST:
+            raise TooMuch(f"it would cause more than {MOST} mails; give rules a condition, or several events")
+        if self._size > _LARGEST or self._held > MOST_TOGETHER:
+            most = MOST_TOGETHER if self._held > MOST_TOGETHER else _LARGEST
+            raise TooMuch(f"its mails would have more than {most} bytes together; make them smaller, or fewer")
+        if self._post.crowded:
+            raise Crowded
 
 
 def _caused(firing: Sequence[_Step], letters: Sequence[tuple[Workflow, Letter]]) -> JSON:

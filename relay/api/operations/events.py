@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from relay.api.operations.idempotency import Use
-from relay.api.operations.sending import Sending, Taken, no_storage
+from relay.api.operations.sending import Sending, Taken, busy, no_storage
 from relay.api.parts import ApiParts
 from relay.api.problem import Refusal
 from relay.api.views import moment
-from relay.automation.firing import Planned, TooMuch
+from relay.automation.firing import Crowded, Planned, TooMuch
 from relay.automation.renderer import Overloaded
 from relay.model import Happening, Workflow
 from relay.posting import Asked
@@ -101,6 +101,8 @@ def refusals() -> Iterator[None]:
     except Overloaded:
         what = "templates are being rendered for others, and this would wait too long; nothing was accepted"
         raise Refusal(503, what, retry_after=_LATER) from None
+    except Crowded:
+        raise busy("mails are being made of other events") from None
     except TooMuch as error:
         raise Refusal(422, f"nothing was accepted: {error}", [("data", str(error))]) from None
     except OSError as error:

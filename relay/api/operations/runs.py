@@ -11,18 +11,17 @@ import json
 from typing import Any
 
 from relay.api.operations.idempotency import Use
-from relay.api.operations.sending import Sending, Taken, no_storage
+from relay.api.operations.sending import Sending, Taken, busy, no_storage
 from relay.api.parts import ApiParts
 from relay.api.problem import Refusal
 from relay.automation.runs import Run, Told, draft, told
 from relay.compose.message import Unfit
 from relay.model import Attached, Happening, Labels
-from relay.posting import Asked, Given, Letter
+from relay.posting import MOST_TOGETHER, Asked, Given, Letter
 
 JSON = dict[str, Any]
 
 _WORTH_A_THREAD = 64 * 1024  # bytes of objects
-_MOST_KEPT = 100 << 20  # bytes of mail in memory until it is handed in; what is large goes to files
 
 
 class Runs:
@@ -84,6 +83,8 @@ class Runs:
     def _bound(self, letters: list[Letter]) -> None:
         """Before more is written, whether there is room for all of it."""
         self._sending.admit(sum([letter.submission.message.size for letter in letters]))
-        if sum([len(letter.submission.body.data or b"") for letter in letters]) > _MOST_KEPT:
+        if sum([letter.held for letter in letters]) > MOST_TOGETHER:
             fix = "send a smaller attestation, or attach fewer registrations to this workflow"
-            raise Refusal(413, f"the mails of this run have more than {_MOST_KEPT} bytes together: {fix}")
+            raise Refusal(413, f"the mails of this run have more than {MOST_TOGETHER} bytes together: {fix}")
+        if self._parts.post.crowded:
+            raise busy("mails are being made of other runs")
