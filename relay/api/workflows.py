@@ -126,8 +126,8 @@ def _change(routes: APIRouter, operations: WorkflowOperations) -> None:
     )
     async def replace_workflow(who: Who, name: Name, request: Request) -> Response:
         """All of it, by a new version; with `version`, or If-Match, only if that is what it is at."""
-        matched = _matched(request)
         given = await bodies.given(request)
+        matched = _matched(request)
         version = given.version if matched is None else matched
         try:
             return _answer(await operations.change(who.name, name, given.rule, version))

@@ -104,7 +104,9 @@ class ProviderChecks:
 
     async def verify(self, provider: Provider) -> Trouble | None:
         found = await self._probed(provider)
-        return None if found is None else Trouble(phase=found.phase, detail=_detail(found))
+        if found is None:
+            return None
+        return Trouble(phase=found.phase, detail=hints.explained(found.reply, hints.once(hints.hint(found))))
 
     async def _probed(self, provider: Provider) -> DeliveryOutcome | None:
         try:

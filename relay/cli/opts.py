@@ -54,13 +54,10 @@ def rule_of(file: Path) -> JSON:
         found = json.loads(text)
     except (ValueError, RecursionError):
         found = _of_yaml(text, str(file))
+    if isinstance(found, list) and found:
+        raise Failure(f"{file} has a list: give one rule, without the dash", 2)
     if not isinstance(found, dict):
-        fix = (
-            "give one rule, without the dash"
-            if isinstance(found, list) and found
-            else "write trigger: and actions: into it"
-        )
-        raise Failure(f"{file} is no workflow: {fix}", 2)
+        raise Failure(f"{file} is no workflow: write trigger: and actions: into it", 2)
     if "workflows" in found:
         raise Failure(f"{file} is a configuration: give one of its rules, without workflows: and the dash", 2)
     return found

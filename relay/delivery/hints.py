@@ -21,7 +21,7 @@ def host_hint(reply: Reply) -> str:
     if any(sign in reply.text for sign in _OURS):
         return ""
     return _first(_HOST, reply) or (
-        "its host does not serve us now: it is tried again by itself; if this lasts, check host, port and TLS"
+        f"its host does not serve us now: {_BY_ITSELF}; if this lasts, check host, port and TLS"
     )
 
 
@@ -40,6 +40,11 @@ def hint(outcome: DeliveryOutcome) -> str:
     return host_hint(outcome.reply)
 
 
+def once(hint: str) -> str:
+    """A hint about a server that is asked this once: nothing comes back to it by itself."""
+    return hint.replace(_BY_ITSELF, "try again")
+
+
 def explained(reply: Reply, hint: str) -> str:
     """The reply and what to do about it, in one line."""
     return f"{reply}; {hint}" if hint else str(reply)
@@ -51,6 +56,7 @@ def _first(table: tuple[tuple[str, str], ...], reply: Reply) -> str:
     return next((hint for sign, hint in table if sign in text), "")
 
 
+_BY_ITSELF = "it is tried again by itself"
 _APP = "an app password is needed: make one in the account's security settings and set it as password"
 _LOGIN = "the provider wants a login: set username and password of this provider"
 
@@ -102,7 +108,7 @@ _REFUSED_AT = {
 }
 
 _SIGNALS = {
-    "throttled": "it asks us to slow down: it is tried again by itself; if this lasts, lower rate_limit_per_minute",
+    "throttled": f"it asks us to slow down: {_BY_ITSELF}; if this lasts, lower rate_limit_per_minute",
     "day": "its quota of the day is used up: mail goes on when the day is over",
     "month": "its quota of the month is used up: mail goes on when the month is over",
 }

@@ -12,9 +12,16 @@ import schemathesis
 
 @schemathesis.hook
 def map_body(context: schemathesis.HookContext, body: Any) -> Any:
-    if isinstance(body, dict) and isinstance(host := body.get("smtp_host"), str) and 0 < len(host) < 200:
-        return body | {"smtp_host": f"{host}.invalid"}
-    return body
+    if not isinstance(body, dict):
+        return body
+    if isinstance(options := body.get("options"), dict):
+        body = body | {"options": _of_nobody(options, "host")}
+    return _of_nobody(body, "smtp_host")
+
+
+def _of_nobody(settings: dict[str, Any], name: str) -> dict[str, Any]:
+    host = settings.get(name)
+    return settings | {name: f"{host}.invalid"} if isinstance(host, str) and 0 < len(host) < 200 else settings
 
 
 @schemathesis.serializer("message/rfc822")

@@ -439,6 +439,16 @@ async def test_H8_a_server_that_refuses_the_account_is_told_of_with_cause_and_fi
     assert world.events == []
 
 
+async def test_a_server_that_is_to_be_verified_is_not_tried_again_by_itself(world):
+    world.transport.sick["integration/0"] = refusal(
+        "integration/0", reply=Reply(code=454, enhanced="4.7.0", text="Temporary failure")
+    )
+    trouble = await world.checks.verify(STRANGER)
+    assert trouble is not None
+    assert "try again; if this lasts" in trouble.detail
+    assert "by itself" not in trouble.detail
+
+
 async def test_verifying_a_silent_server_ends():
     late = World(SETTINGS, transport=Slow(), patience=0.01)
     trouble = await late.checks.verify(STRANGER)
