@@ -21,6 +21,8 @@ from relay.model import Action, Enclosure
 LONGEST = 998
 """Characters of a subject, as for mail that a program asks for itself."""
 _MOST_NAME = 255
+_MARKUP = (".html", ".htm", ".xhtml", ".svg", ".xml")
+_MARKUP_KINDS = ("/html", "/xml", "+xml")
 _WHITE = " \t\r\n"  # what YAML and template blocks leave at the ends of a line
 _CHARSET = re.compile(r"; ?charset=(.+)", re.IGNORECASE)
 
@@ -64,10 +66,10 @@ def _each(at: Place, name: str, sources: Sequence[str]) -> list[tuple[Place, str
 
 
 def _enclosed(at: Place, position: int, one: Enclosure) -> list[Text]:
-    """What goes into an HTML file is escaped as in a mail: people open both."""
+    """What goes into a file of markup is escaped as in a mail: people open both."""
     here: Place = (*at, "attachments", position)
-    kind, named = one.content_type.strip().lower(), one.filename.lower().endswith((".html", ".htm"))
-    html = not one.base64 and (kind.startswith("text/html") if kind else named)
+    kind, named = one.content_type.partition(";")[0].strip().lower(), one.filename.lower().endswith(_MARKUP)
+    html = not one.base64 and (kind.endswith(_MARKUP_KINDS) if kind else named)
     texts = [
         Text(place=(*here, "filename"), source=one.filename),
         Text(place=(*here, _content(one)), source=one.content, html=html),

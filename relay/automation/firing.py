@@ -22,7 +22,7 @@ from relay.ports import Workflows
 from relay.posting import MOST_TOGETHER, Asked, Given, Letter, Post
 
 MOST = 1000
-"""Mails that one event may cause."""
+"""Actions that one event may set off, and so mails that it may cause."""
 _LARGEST = 100 << 20  # bytes of all of them, also of those that are so large that they go to files
 _AT_ONCE = 100  # actions that the sandbox is asked for in one go
 _LONGEST = 500  # characters of what is said of a failure, which may repeat a name from a template
@@ -142,11 +142,10 @@ class Automation:
         answers = await self._renderer.render(jobs, data) if jobs else ()
         found = {workflow.name: answer for workflow, answer in zip(asking, answers, strict=True)}
         firing = [one for one in workflows if _fires(one, found.get(one.name, Rendered()), report)]
-        return [
-            _Step(workflow, number, action, drafts.job(action, number))
-            for workflow in firing
-            for number, action in enumerate(workflow.actions)
-        ]
+        steps = [(workflow, number, action) for workflow in firing for number, action in enumerate(workflow.actions)]
+        if len(steps) > MOST:
+            raise TooMuch(f"it would set off {len(steps)} actions, {MOST} at most; give rules a condition")
+        return [_Step(workflow, number, action, drafts.job(action, number)) for workflow, number, action in steps]
 
     async def _drafts(self, steps: Sequence[_Step], data: Data, report: _Report) -> Sequence[tuple[_Step, Draft]]:
         answers = await self._renderer.render([step.job for step in steps], data)
@@ -207,8 +206,6 @@ class _Made:
         self.letters.append((workflow, letter))
         self._size += letter.submission.message.size
         self._held += letter.held
-        if len(self.letters) > MOST:
-            raise TooMuch(f"it would cause more than {MOST} mails; give rules a condition, or several events")
         if self._size > _LARGEST or self._held > MOST_TOGETHER:
             most = MOST_TOGETHER if self._held > MOST_TOGETHER else _LARGEST
             raise TooMuch(f"its mails would have more than {most} bytes together; make them smaller, or fewer")

@@ -57,7 +57,7 @@ _SENTENCES: tuple[tuple[type[Exception], str], ...] = (
     (OverflowError, "a number becomes too large"),
     (UnicodeError, "makes text that no mail can carry: half a character (a lone surrogate)"),
     (TemplateSyntaxError, "cannot be compiled"),
-    (SyntaxError, "is nested too deeply"),
+    (SyntaxError, "is nested too deeply, or names something twice or by a name that Python keeps for itself"),
     (FilterArgumentError, "a filter does not take what it is given"),
     (TemplateRuntimeError, "a filter or test does not exist or cannot be used so"),
     (LookupError, "something is looked up that is not there"),

@@ -79,10 +79,15 @@ def test_a_job_has_every_text_with_its_place() -> None:
         ("a.txt", "text/html", False, True),
         ("a.html", "text/plain", False, False),
         ("a.html", "", True, False),
+        ("a.svg", "", False, True),
+        ("a.xhtml", "", False, True),
+        ("a", "image/svg+xml", False, True),
+        ("a", "application/xml; charset=utf-8", False, True),
+        ("a.xml", "text/csv", False, False),
         ("a.csv", "", False, False),
     ],
 )
-def test_H3_a_file_that_is_html_is_escaped_as_html(filename: str, kind: str, base64: bool, html: bool) -> None:
+def test_H3_a_file_of_markup_is_escaped_as_html(filename: str, kind: str, base64: bool, html: bool) -> None:
     file = Enclosure(filename=filename, content="x", content_type=kind, base64=base64)
     mail = MailTemplate(to=("to",), subject="s", attachments=(file,))
     job = drafts.job(Action(service="smtp.send_email", mail=mail), 0)
