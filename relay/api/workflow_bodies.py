@@ -142,7 +142,7 @@ def rule_schema() -> dict[str, Any]:
 
 def described() -> dict[str, Any]:
     """How the description shows the body of whoever sends a rule."""
-    fields = {name: {} for name in rule_schema()["properties"]}
+    fields: dict[str, Any] = {name: {} for name in rule_schema()["properties"]}
     said = "the same as in JSON, with text for every scalar"
     in_yaml = {"type": "object", "description": said, "properties": fields, "examples": [RULE]}
     return {"required": True, "content": {"application/json": {"schema": _REFERENCE}, YAML: {"schema": in_yaml}}}
