@@ -20,9 +20,7 @@ from relay.compose.words import line_problem
 from relay.model import Scope
 
 Who = Annotated[Caller, Depends(needs(Scope.PROVIDERS))]
-Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 _LARGEST_ID = (1 << 53) - 1
-After = Annotated[int, Query(ge=0, le=_LARGEST_ID, description="the last id of the page before")]
 
 
 def _named(name: str) -> str:
@@ -69,6 +67,22 @@ _ATTACHMENT: dict[str, Any] = {
 
 def _described(example: dict[str, Any]) -> ConfigDict:
     return ConfigDict(extra="forbid", hide_input_in_errors=True, json_schema_extra={"examples": [example]})
+
+
+class Listing(BaseModel):
+    """Which part of the list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(100, ge=1, le=MAX_PAGE)
+    after: int = Field(0, ge=0, le=_LARGEST_ID, description="the last id of the page before")
+
+
+class AttachmentListing(Listing):
+    """Of one workflow, of one registration, or all."""
+
+    workflow: str = Field("", max_length=100)
+    integration: int = Field(0, ge=0, le=_LARGEST_ID, description="id of a registration")
 
 
 class NewRegistration(BaseModel):
@@ -172,9 +186,9 @@ def router(parts: ApiParts) -> APIRouter:
 
 def _registering(routes: APIRouter, operations: IntegrationOperations) -> None:
     @routes.get("/registrations", operation_id="list_registrations", response_model=Registrations)
-    async def list_registrations(caller: Who, limit: Limit = 100, after: After = 0) -> dict[str, Any]:
+    async def list_registrations(caller: Who, which: Annotated[Listing, Query()]) -> dict[str, Any]:
         """By id."""
-        return operations.registrations(limit=limit, after=after)
+        return operations.registrations(**which.model_dump())
 
     @routes.post(
         "/registrations", operation_id="register", status_code=201, response_model=Registration, responses=_FULL
@@ -198,15 +212,9 @@ def _registering(routes: APIRouter, operations: IntegrationOperations) -> None:
 
 def _attaching(routes: APIRouter, operations: IntegrationOperations) -> None:
     @routes.get("/attachments", operation_id="list_attachments", response_model=Attachments)
-    async def list_attachments(
-        caller: Who,
-        limit: Limit = 100,
-        after: After = 0,
-        workflow: Annotated[str, Query(max_length=100)] = "",
-        integration: Annotated[int, Query(ge=0, le=_LARGEST_ID, description="id of a registration")] = 0,
-    ) -> dict[str, Any]:
+    async def list_attachments(caller: Who, which: Annotated[AttachmentListing, Query()]) -> dict[str, Any]:
         """By id; of one workflow, of one registration, or all."""
-        return operations.attachments(limit=limit, after=after, workflow=workflow, integration=integration)
+        return operations.attachments(**which.model_dump())
 
     @routes.post("/attachments", operation_id="attach", status_code=201, response_model=Attachment, responses=_FULL)
     async def attach(caller: Who, given: NewAttachment) -> dict[str, Any]:

@@ -322,6 +322,13 @@ def _out(reply: Reply) -> ProviderStatus:
     )
 
 
+@pytest.mark.parametrize("path", ["registrations", "attachments"])
+@pytest.mark.parametrize("query", ["workfow=a", "limit=0", "after=x", "after=-1"])
+async def test_what_no_list_can_be_asked_for_is_refused(world, path, query):
+    answer = await world.ask("GET", f"/v1/integrations/{path}?{query}")
+    assert (answer.status, places(answer)) == (422, [["query", query.partition("=")[0]]])
+
+
 async def test_a_registration_goes_with_its_attachments(world):
     await world.register()
     await world.attach()
