@@ -97,7 +97,7 @@ class Post:
 
     @property
     def crowded(self) -> bool:
-        """Whether all that is in memory and not handed in yet is too much: who makes more of it gives up (hazard D9)."""
+        """Too much is in memory and not handed in yet: who makes more of it gives up (hazard D9)."""
         return self._all_held > _MOST_AT_ONCE
 
     def admit(self, size: int) -> Reply | None:
