@@ -31,13 +31,15 @@ DETAIL_ONLY = frozenset({"/smtp/send-email"})
 
 _MAIL_AS_JSON = frozenset({"/v1/messages", "/smtp/send-email", "/v1/services/smtp.send_email"})
 _LONGEST_WAIT = 30
+_OBJECTS = 16
+"""Bytes in memory for each of JSON that may be anything: `[],[],[]` takes as many and more (hazard H6)."""
 
 
 class Size(NamedTuple):
-    """How many bytes a body may have; `held`: they are kept in memory until the answer."""
+    """How many bytes a body may have; `weight`: what each of them takes in memory until the answer, 0: it streams."""
 
     limit: int
-    held: bool = True
+    weight: int = 1
 
 
 Sizes = Callable[[str], Size]
@@ -51,7 +53,9 @@ def sizes_of(house: Callable[[], House]) -> Sizes:
         if path in _MAIL_AS_JSON:
             return Size(house().max_message_size * 4 // 3 + MAX_BODY)
         if path == "/v1/messages/raw":
-            return Size(house().max_message_size, held=False)
+            return Size(house().max_message_size, weight=0)
+        if path == "/v1/events":
+            return Size(MAX_BODY, weight=_OBJECTS)
         if path == TOKEN_PATH or path.startswith("/api/email-provider/"):
             return Size(MAX_FORM)
         return Size(MAX_BODY)
@@ -151,11 +155,10 @@ class _Body:
 
     def _add(self, size: int) -> None:
         self.read += size
-        if self.size.held:
-            self._room.held += size
+        self._room.held += size * self.size.weight
         if self.read > self.size.limit:
             self.refusal = 413
-        elif self.size.held and self._room.held > self._room.most:
+        elif self.size.weight and self._room.held > self._room.most:
             self.refusal = 429
         if self.refusal:
             raise _Refused
@@ -172,7 +175,7 @@ class _Body:
 
 
 class Bodies:
-    """No body is larger than its path allows, and all that are held at once have at most `most` bytes."""
+    """No body is larger than its path allows, and all that are held at once take at most `most` bytes."""
 
     def __init__(self, app: ASGIApp, sizes: Sizes, most: int) -> None:
         self.most = most
@@ -185,7 +188,7 @@ class Bodies:
         announced = _announced(scope)
         if announced > size.limit:
             await self._refuse(scope, send, 413, size)
-        elif size.held and announced + self.held > self.most:
+        elif size.weight and announced * size.weight + self.held > self.most:
             await self._refuse(scope, send, 429, size)
         else:
             await self._count(scope, _Body(size, self, receive, send), send)
@@ -195,8 +198,7 @@ class Bodies:
             with contextlib.suppress(_Refused):
                 await self._app(scope, body.receive, body.send)
         finally:
-            if body.size.held:
-                self.held -= body.read
+            self.held -= body.read * body.size.weight
         if body.unanswered:
             await self._refuse(scope, send, body.refusal, body.size)
 

@@ -59,7 +59,7 @@ async def swallow(scope, receive, send):
 
 
 def small(path: str) -> Size:
-    return Size(1000, held=path != "/raw")
+    return Size(1000, weight={"/raw": 0, "/objects": 4}.get(path, 1))
 
 
 async def test_H6_beyond_the_bound_it_is_429_at_once_and_health_passes():
@@ -167,6 +167,8 @@ async def test_H6_all_bodies_together_have_a_budget_until_their_answers():
     for late in (Asked(length=600), Asked(pieces=[b"x" * 300, b"x" * 300])):
         assert await late.of(guard) == 429
         assert late.headers[b"retry-after"] == b"2"
+    for large in (Asked("/objects", length=200), Asked("/objects", pieces=[b"x" * 200])):
+        assert await large.of(guard) == 429, "as objects it takes more than there is"
     streamed = asyncio.create_task(Asked("/raw", pieces=[b"x" * 1000]).of(guard))
     await asyncio.sleep(0)
     assert guard.held == 1000
@@ -181,8 +183,9 @@ async def test_H6_all_bodies_together_have_a_budget_until_their_answers():
         ("/v1/messages", Size(LARGEST * 4 // 3 + MAX_BODY)),
         ("/smtp/send-email", Size(LARGEST * 4 // 3 + MAX_BODY)),
         ("/v1/services/smtp.send_email", Size(LARGEST * 4 // 3 + MAX_BODY)),
-        ("/v1/events", Size(MAX_BODY)),
-        ("/v1/messages/raw", Size(LARGEST, held=False)),
+        ("/v1/events", Size(MAX_BODY, weight=16)),
+        ("/v1/workflows", Size(MAX_BODY)),
+        ("/v1/messages/raw", Size(LARGEST, weight=0)),
         ("/token", Size(MAX_FORM)),
         ("/api/email-provider/providers/", Size(MAX_FORM)),
         ("/api/email-provider/providers/1/test/", Size(MAX_FORM)),
