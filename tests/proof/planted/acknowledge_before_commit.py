@@ -10,8 +10,8 @@ from relay.spool.intake import Accept, Intake
 
 
 def plant() -> None:
-    async def accept(self: Any, batch: Sequence[Submission]) -> None:
+    async def accept(self: Any, batch: Sequence[Submission], **beside: Any) -> None:
         arrivals = [self._books.board(submission) for submission in batch]
-        self._books.database.write(Accept(self._books, arrivals, sum(each.message.size for each in batch)))
+        self._books.database.write(Accept(self._books, arrivals, sum(each.message.size for each in batch), []))
 
     Intake.accept = accept  # type: ignore[method-assign]
