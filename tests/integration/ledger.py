@@ -110,6 +110,7 @@ class Ledger:
         """By hand: a server of asyncio's that is closed while it accepts forgets the connection and leaves it open."""
         with contextlib.suppress(BlockingIOError):
             sock, _ = listener.accept()
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio only does so for its own
             session = self._loop.create_task(self._attend(sock))
             self._sessions.add(session)
             session.add_done_callback(lambda session: self._ended(session, sock))

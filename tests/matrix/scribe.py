@@ -81,6 +81,7 @@ class Scribe:
         """By hand: a server of asyncio's that is closed while it accepts forgets the connection and leaves it open."""
         with contextlib.suppress(BlockingIOError):
             sock, _ = self._listener.accept()
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio only does so for its own
             arrival = self._loop.create_task(self._attend(sock))
             self._arriving.add(arrival)
             arrival.add_done_callback(self._arriving.discard)

@@ -162,6 +162,7 @@ class ScriptedUpstream:
         try:
             for _ in range(_BACKLOG):
                 sock, _ = listener.accept()
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio only does so for its own
                 self._begin(sock)
         except OSError:  # no more of them, or they are gone again
             return
