@@ -8,6 +8,7 @@ import apsw
 
 from relay.ports import Filter
 from relay.spool.acting import STRETCH
+from relay.store.writing import write
 from tests.contract.spools import Hands, to_lane
 
 
@@ -17,8 +18,12 @@ async def test_a_search_that_finds_nothing_keeps_no_commit_waiting(hands: Hands)
     for _ in range(5):
         assert await hands.spool.accept([hands.submission() for _ in range(STRETCH // 2)]) is None
     steps: list[int] = []
-    writer: Any = hands.spool._books.database._connection  # type: ignore[attr-defined]
-    writer.trace_v2(apsw.SQLITE_TRACE_PROFILE, lambda e: steps.append(e["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"]))
+
+    def trace(event: Any) -> None:
+        steps.append(event["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"])
+
+    database: Any = hands.spool._books.database  # type: ignore[attr-defined]
+    await write(database, lambda connection: connection.trace_v2(apsw.SQLITE_TRACE_PROFILE, trace))
     acted = await hands.spool.act("hold", Filter(provider="nobody"), hands.now)
     assert not acted.changed and not acted.skipped
     assert max(steps) < sum(steps) / 2, "no statement looked through more than a stretch"

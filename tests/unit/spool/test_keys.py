@@ -21,6 +21,7 @@ from relay.model import Claim, Happening, Reply
 from relay.ports import CLAIMED, Filter
 from relay.spool import ids
 from relay.spool.keys import _FIND, _PRUNE
+from relay.store.writing import write
 from tests.contract.spools import Hands
 from tests.unit.db.disks import Disk
 
@@ -113,9 +114,12 @@ async def test_keys_are_found_by_their_index(hands: Hands) -> None:
 
 async def test_G6_a_damaged_answer_is_no_free_key(hands: Hands) -> None:
     await asyncio.gather(*[accept(hands, key) for key in ("k1", "k2", "k3")])
-    writer = database(hands)._connection
-    writer.execute("UPDATE claim SET what = '[\"d1\",' WHERE key = 'k1'")
-    writer.execute("UPDATE claim SET what = CAST(what AS BLOB) WHERE key = 'k2'")
+
+    def damage(connection: apsw.Connection) -> None:
+        connection.execute("UPDATE claim SET what = '[\"d1\",' WHERE key = 'k1'")
+        connection.execute("UPDATE claim SET what = CAST(what AS BLOB) WHERE key = 'k2'")
+
+    await write(database(hands), damage)  # by its own thread, which is not done with the commit when it has answered
     found = [await hands.spool.claimed("token 7", f"k{n}") for n in (1, 2, 3)]
     assert all(claim is not None for claim in found)
     assert [claim.digest for claim in found if claim] == ["", "d1", "d1"]
