@@ -14,14 +14,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from relay.api.problem import shown
+from relay.model import Place
 
 DEEPEST = 50
 """Objects and lists in one another."""
 _MOST_TOLD = 20
 _HALF = re.compile("[\ud800-\udfff]")
 _LARGEST = 1 << 63
-
-Place = tuple[str | int, ...]
 
 
 def _problems(data: dict[str, Any]) -> Iterator[tuple[Place, str]]:

@@ -6,7 +6,7 @@ Used by `sending`. A field is judged by the room that will write it, `relay.comp
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -121,12 +121,41 @@ class Attached(BaseModel):
         )
 
 
-class Letter(BaseModel):
+class Mail(BaseModel):
+    """What all have in common who say a mail field by field."""
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    sender: Address | None = Field(None, alias="from", description="missing: as configured, or as identity says")
+    to: Addresses = ()
+    cc: Addresses = ()
+    bcc: Addresses = Field((), description="get the mail; nobody is told")
+    reply_to: Addresses = ()
+    subject: Line | None = None
+    html: Text | None = None
+    attachments: Annotated[list[Attached], Field(max_length=100)] | None = None
+    identity: Line | None = Field(None, description="who it is from, by a name of `identities`; instead of from")
+
+    def draft_of(self, text: str | None, headers: Iterable[tuple[str, str]] = ()) -> Draft:
+        return Draft(
+            to=self.to,
+            cc=self.cc,
+            bcc=self.bcc,
+            sender=self.sender,
+            reply_to=self.reply_to,
+            identity=self.identity or "",
+            subject=self.subject or "",
+            text=text,
+            html=self.html,
+            attachments=tuple([one.attachment() for one in self.attachments or ()]),
+            headers=tuple(headers),
+        )
+
+
+class Letter(Mail):
     """A mail. Somebody must get it, in to, cc or bcc, and it must have text, html or attachments."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        arbitrary_types_allowed=True,
         title="Mail",
         json_schema_extra={
             "examples": [
@@ -147,35 +176,14 @@ class Letter(BaseModel):
         },
     )
 
-    sender: Address | None = Field(None, alias="from", description="missing: as configured, or as identity says")
-    to: Addresses = ()
-    cc: Addresses = ()
-    bcc: Addresses = Field((), description="get the mail; nobody is told")
-    reply_to: Addresses = ()
-    subject: Line | None = None
     text: Text | None = None
-    html: Text | None = None
-    attachments: Annotated[list[Attached], Field(max_length=100)] | None = None
     headers: Annotated[dict[HeaderName, HeaderValue], Field(max_length=50), AfterValidator(_once)] | None = None
-    identity: Line | None = Field(None, description="who it is from, by a name of `identities`; instead of from")
     tags: Annotated[list[Tag], Field(max_length=10)] | None = None
     metadata: Annotated[dict[Tag, Line], Field(max_length=20)] | None = None
     send_at: Moment | None = Field(None, description="not before, at most 30 days ahead; what is past is now")
 
     def draft(self) -> Draft:
-        return Draft(
-            to=self.to,
-            cc=self.cc,
-            bcc=self.bcc,
-            sender=self.sender,
-            reply_to=self.reply_to,
-            identity=self.identity or "",
-            subject=self.subject or "",
-            text=self.text,
-            html=self.html,
-            attachments=tuple([one.attachment() for one in self.attachments or ()]),
-            headers=tuple((self.headers or {}).items()),
-        )
+        return self.draft_of(self.text, (self.headers or {}).items())
 
     def given(self) -> Given:
         labelled = self.tags or self.metadata

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from relay.api.callers import needs
-from relay.api.letter import Accepted, Address, Addresses, Attached, Line, Text, unfit
+from relay.api.letter import Accepted, Addresses, Line, Mail, Text, unfit
 from relay.api.operations.sending import Sending, Taken
 from relay.api.parts import ApiParts
 from relay.api.problem import Refusal
@@ -24,12 +24,10 @@ from relay.posting import Given
 SEND_EMAIL = "smtp.send_email"
 
 
-class Email(BaseModel):
+class Email(Mail):
     """A mail. `body` is needed unless there is `html`."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        arbitrary_types_allowed=True,
         title="ServiceMail",
         json_schema_extra={
             "examples": [
@@ -41,13 +39,6 @@ class Email(BaseModel):
     to: Annotated[Addresses, Field(min_length=1)]
     subject: Line
     body: Text | None = None
-    cc: Addresses = ()
-    bcc: Addresses = Field((), description="get the mail; nobody is told")
-    sender: Address | None = Field(None, alias="from", description="missing: as configured, or as identity says")
-    reply_to: Addresses = ()
-    identity: Line | None = Field(None, description="who it is from, by a name of `identities`; instead of from")
-    html: Text | None = None
-    attachments: Annotated[list[Attached], Field(max_length=100)] | None = None
 
     @model_validator(mode="after")
     def has_text(self) -> Email:
@@ -56,18 +47,7 @@ class Email(BaseModel):
         return self
 
     def draft(self) -> Draft:
-        return Draft(
-            to=self.to,
-            cc=self.cc,
-            bcc=self.bcc,
-            sender=self.sender,
-            reply_to=self.reply_to,
-            identity=self.identity or "",
-            subject=self.subject,
-            text=self.body,
-            html=self.html,
-            attachments=tuple([one.attachment() for one in self.attachments or ()]),
-        )
+        return self.draft_of(self.body)
 
 
 _UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"description": "There is no such service"}}
