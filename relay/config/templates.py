@@ -29,6 +29,8 @@ MAX_LOOPS = 15
 _TOO_LONG = f"is longer than {MAX_LENGTH // 1024} KiB, the most that a template may have"
 _TOO_DEEP = "is nested too deeply"
 _MARKS = ("{{", "{%", "{#")
+_OPEN = ("unexpected '}'", "expected 'end of print statement'")
+"""What the engine says where braces do not match, which only those understand who know it."""
 _MAX_MESSAGE = 300
 
 Finding = tuple[int, str]
@@ -41,7 +43,8 @@ def problem(template: str) -> str:
         return _TOO_LONG
     if not any(mark in template for mark in _MARKS):
         return ""  # plain text: the engine is not even loaded
-    return _judged(template, _template)
+    found = _judged(template, _template)
+    return f"{found}; write {{{{ … }}}}, with two braces at each end" if found.endswith(_OPEN) else found
 
 
 def condition_problem(expression: str) -> str:

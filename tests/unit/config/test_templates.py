@@ -23,8 +23,8 @@ RIGHT = [
 ]
 
 WRONG = [
-    ("{{ user.name", "unexpected end of template, expected 'end of print statement'"),
-    ("Hello {{ user.name }", "unexpected '}'"),
+    ("{{ user.name", "unexpected end of template, expected 'end of print statement'; write {{ … }}"),
+    ("Hello {{ user.name }", "unexpected '}'; write {{ … }}, with two braces at each end"),
     ("{% if x %}", "unexpected end of template. Jinja was looking for the following tags: 'elif' or 'else' or 'endif'"),
     ("{% dance %}", "encountered unknown tag 'dance'"),
     ("{{ user|uper }}", "there is no filter 'uper', did you mean 'upper'?"),
@@ -53,8 +53,8 @@ def test_what_is_wrong(template: str, expected: str) -> None:
 
 def test_the_line_of_a_template_with_more_than_one() -> None:
     assert problem("Hello\n\n{{ user|uper }}\n") == "line 3: there is no filter 'uper', did you mean 'upper'?"
-    assert problem("Hello\n{{ user }\nBye") == "line 2: unexpected '}'"
-    assert problem("{{ user } \n") == "unexpected '}'"
+    assert problem("Hello\n{{ user }\nBye") == "line 2: unexpected '}'; write {{ … }}, with two braces at each end"
+    assert problem("{{ user } \n") == "unexpected '}'; write {{ … }}, with two braces at each end"
 
 
 def test_the_first_of_many_is_told() -> None:
